@@ -223,7 +223,7 @@ impl SigningKey {
         use p256::elliptic_curve::sec1::ToEncodedPoint as _;
         let point = self.secret.public_key().to_encoded_point(false);
         let part = |bytes: Option<&p256::FieldBytes>| {
-            base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes.map(|b| b.as_slice()).unwrap_or_default())
+            base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes.map(|b| &b[..]).unwrap_or_default())
         };
         serde_json::json!({
             "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.kid,

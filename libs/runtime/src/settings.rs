@@ -62,6 +62,13 @@ pub struct Settings {
     values: BTreeMap<&'static str, (String, String)>,
 }
 
+impl std::fmt::Debug for Settings {
+    /// The same as [`Settings::to_toml`]: secrets masked.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.to_toml())
+    }
+}
+
 impl Settings {
     /// Reads all layers. `env` is the environment as pairs; flags are (key, value).
     pub fn load(

@@ -347,7 +347,7 @@ function place(li) {
 // Messages of the other side that arrive together are shown one after the other, a second apart, so that eyes and
 // screen readers can follow; history and the customer's own words never wait.
 const GAP = 1000;
-const waiting = { queue: [], timer: 0, last: -GAP };
+const waiting = { queue: [], timer: 0, last: -Infinity };
 
 function queueMessage(entry) {
   waiting.queue.push(entry);
@@ -378,6 +378,7 @@ function showAllWaiting() {
   clearTimeout(waiting.timer);
   waiting.timer = 0;
   while (waiting.queue.length) showNext();
+  waiting.last = -Infinity; // the customer spoke: the answer comes at once
 }
 
 function addMessage(message, { live = true, after } = {}) {
@@ -407,6 +408,21 @@ function toEnd() {
   scroller.scrollTop = scroller.scrollHeight;
   stuck = true;
   $("jump").hidden = true;
+}
+
+// A scroll event that comes with a new size is the layout's doing (a draft gave way to its message), not the reader's.
+let knownSize = "";
+const size = () => `${scroller.scrollHeight}/${scroller.clientHeight}`;
+
+function onScroll() {
+  if (size() !== knownSize) return;
+  stuck = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80;
+  if (stuck) $("jump").hidden = true;
+}
+
+function onResize() {
+  if (stuck) toEnd();
+  knownSize = size();
 }
 
 function noteNew() {
@@ -958,12 +974,10 @@ function listen() {
   $("rating").addEventListener("submit", rate);
   $("stars").addEventListener("change", () => reveal($("rating-error"), ""));
   $("jump").addEventListener("click", () => { toEnd(); input.focus(); });
-  scroller.addEventListener("scroll", () => {
-    stuck = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80;
-    if (stuck) $("jump").hidden = true;
-  }, { passive: true });
-  new ResizeObserver(() => { if (stuck) toEnd(); }).observe(scroller.firstElementChild);
-  new ResizeObserver(() => { if (stuck) toEnd(); }).observe(scroller);
+  scroller.addEventListener("scroll", onScroll, { passive: true });
+  const resizes = new ResizeObserver(onResize);
+  resizes.observe(scroller);
+  resizes.observe(scroller.firstElementChild);
   document.addEventListener("keydown", onEscape);
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") { markRead(); hurry(); } });
   window.addEventListener("online", hurry);

@@ -1,1 +1,58 @@
+//! The rules service: what the company wants.
+//!
+//! In: a turn (what was understood, what is known, the open flow) and a policy bundle. Out: one decision: answer, go on
+//! with a flow, act, or hand over, with route and service level. Never: a write of customer state, a call to another
+//! service but for keys, or the wall clock in a decision.
+//!
+//! # Layout
+//! - [`bundle`]: YAML files, checked, compiled, and proven by their own examples.
+//! - [`expr`], [`eval`]: conditions in CEL. [`facts`]: what they can ask about.
+//! - [`decide`]: the order of a decision. [`flow`]: guided dialogues. [`routing`], [`calendar`]: hand-offs and deadlines.
+//! - [`store`]: which bundle decided when.
+pub mod bundle;
+pub mod calendar;
+pub mod config;
+pub mod decide;
+pub mod error;
+pub mod eval;
+pub mod expr;
+pub mod facts;
+pub mod flow;
+mod grpc;
+pub mod routing;
+pub mod store;
+pub mod suggest;
+pub mod text;
 
+use std::sync::Arc;
+
+use bundle::{Bundle, BundleError, Files};
+use config::Config;
+use store::{Activation, INSTALLATION, SqliteStore, Store as _};
+use switchboard_proto::rules::v1::rules_service_server::RulesServiceServer;
+use switchboard_runtime::{Host, Listener, SettingsError, Shutdown, StartError, server};
+use tonic::service::Routes;
+
+/// Loads the bundle, notes that it decides from now on, and serves until `shutdown`.
+pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shutdown) -> Result<(), StartError> {
+    let loaded = || {
+        let files = config.bundle.as_deref().map_or_else(|| Ok(Files::demo()), Files::read)?;
+        Ok((Bundle::load(&files)?, files))
+    };
+    let (bundle, files) = loaded().map_err(|e: BundleError| {
+        let folder = config.bundle.as_ref().map_or_else(|| "the built-in bundle".to_owned(), |f| f.display().to_string());
+        SettingsError(format!("setting `rules.bundle` ({folder}): {e}"))
+    })?;
+    let store = SqliteStore::open(&config.data).await?;
+    let activation = Activation { version: bundle.version.clone(), name: bundle.name.clone(), activated_at: host.clock.now(), files };
+    let new = store.activate(INSTALLATION, &activation).await.map_err(|e| StartError::Other(e.to_string()))?;
+    tracing::info!(policy_version = bundle.version, policy = bundle.name, new, "policy active");
+    let handler = grpc::Rules { bundle: Arc::new(bundle), clock: host.clock.clone() };
+    let served = server::Served {
+        routes: Routes::new(RulesServiceServer::new(handler)),
+        services: &["switchboard.rules.v1.RulesService"],
+        public: &[],
+        verifier: host.verifier()?,
+    };
+    server::serve(served, &host, listener, shutdown, async {}).await
+}

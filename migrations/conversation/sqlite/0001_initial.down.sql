@@ -1,0 +1,10 @@
+DROP TABLE cursors;
+DROP TABLE outbox;
+DROP TABLE citations;
+DROP TABLE notes;
+DROP TABLE drafts;
+DROP TABLE effects;
+DROP TABLE escalations;
+DROP TABLE status_events;
+DROP TABLE messages;
+DROP TABLE conversations;

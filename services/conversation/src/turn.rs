@@ -1,0 +1,667 @@
+//! A turn: the customer's unanswered messages in, one reply out, everything between them in the ledger.
+//!
+//! In: a message, or a conversation whose turn was left. Out: an [`Outcome`]. Never: two turns of one conversation at once; a
+//! reply under an owner who has changed (it becomes a draft); a customer left without an answer.
+//!
+//! One turn is two transactions: the message with the turn's lease, and the reply with all its consequences. Writes outside
+//! add one between them: their rows in the effect ledger.
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::json;
+use switchboard_runtime::{Context, Fault};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use uuid::Uuid;
+
+use crate::{
+    change::Change,
+    effects::{self, fill},
+    engine::Engine,
+    error::Error,
+    hub::Signal,
+    machine::{Actor, Owner, Status, Trigger},
+    mind::{Planned, Question, Thought, Verdict, default_route},
+    model::{
+        Action, ActionStatus, Analysis, Attachment, Citation, ContentType, Conversation, Draft, Effect, Escalation, EventKind, Message,
+        Outcome, Rung, Sender, Sentiment, Turn,
+    },
+    store::{Answered, Committed},
+};
+
+/// Messages of the past that a turn sees: a turn's cost does not grow with the conversation.
+const WINDOW: u32 = 20;
+/// Kept back from the turn's time for the last transaction.
+const RESERVE: Duration = Duration::from_millis(500);
+/// Time of a turn that nobody waits for.
+const DEFAULT_TIME: Duration = Duration::from_secs(10);
+
+/// Where a customer writes in after the reopen window.
+pub const CONTINUED: &str = "continued";
+
+/// A message that comes in.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// Who sends it.
+    pub sender: Sender,
+    /// The user behind it.
+    pub sender_id: Uuid,
+    /// The words.
+    pub content: String,
+    /// What they are.
+    pub content_type: ContentType,
+    /// What comes with them.
+    pub attachments: Vec<Attachment>,
+    /// The sender's own id.
+    pub client_message_id: Option<String>,
+}
+
+/// How an appended message goes on.
+enum Appended {
+    /// Its turn starts now, under this lease.
+    Starts { seq: u64, token: Uuid },
+    /// It joins the next turn.
+    Joins { seq: u64 },
+    /// A human has it.
+    Silent(Box<Conversation>, Message),
+    /// It was there already.
+    Again(Box<Message>),
+}
+
+impl Engine {
+    /// Stores a customer's message and waits for its answer.
+    pub async fn converse(self: &Arc<Self>, row: &Conversation, incoming: Incoming) -> Result<Outcome, Error> {
+        // Watched before it is stored: no reply can slip by.
+        let watch = self.hub.watch(row.id);
+        let seq = match self.append(row.org, row.id, &incoming).await? {
+            Appended::Silent(row, message) => return Ok(silent(&row, &message)),
+            Appended::Again(message) => {
+                if message.content != incoming.content || message.sender != incoming.sender {
+                    return Err(Error::MessageIdReused);
+                }
+                let row = self.store.load(row.org, row.id).await?.ok_or(Error::ConversationNotFound(row.id))?;
+                if row.answered_seq >= message.seq {
+                    let outcome = self.store.outcome_of(row.org, row.id, message.seq).await?;
+                    return Ok(outcome.unwrap_or_else(|| silent(&row, &message)));
+                }
+                message.seq
+            }
+            Appended::Joins { seq } => seq,
+            Appended::Starts { seq, token } => {
+                self.start(row.org, row.id, token);
+                seq
+            }
+        };
+        self.answer_to(row.org, row.id, seq, watch).await
+    }
+
+    /// Runs the turns of a conversation under a lease, beside the caller: a client that goes does not stop them.
+    pub fn start(self: &Arc<Self>, org: Uuid, id: Uuid, token: Uuid) {
+        let engine = self.clone();
+        let context = Context::current();
+        tokio::spawn(async move {
+            let scoped = context.clone();
+            let run = scoped.scope(async move {
+                while engine.run(org, id, token).await.unwrap_or_else(|error| {
+                    let _logged = Fault::from(error);
+                    false
+                }) {}
+                // Whatever went wrong, the worker looks at the conversation at once.
+                engine.wake.notify_one();
+            });
+            run.await;
+        });
+    }
+
+    async fn append(&self, org: Uuid, id: Uuid, incoming: &Incoming) -> Result<Appended, Error> {
+        if let Some(client_id) = &incoming.client_message_id
+            && let Some(message) = self.store.message_by_client_id(org, id, client_id).await?
+        {
+            return Ok(Appended::Again(Box::new(message)));
+        }
+        let token = Uuid::now_v7();
+        let until = self.from_now(self.config.turn_lease);
+        let mut appended = None;
+        let (row, committed) = self
+            .change(org, id, |change| {
+                let before = change.row().status;
+                change.step(Trigger::Write, Actor::Customer)?;
+                let mut message = change.message(incoming.sender, Some(incoming.sender_id), incoming.content.clone());
+                message.content_type = incoming.content_type;
+                message.attachments.clone_from(&incoming.attachments);
+                message.client_message_id.clone_from(&incoming.client_message_id);
+                let stored = message.clone();
+                let seq = change.say(message);
+                if !before.is_open() {
+                    change.tell("reopened");
+                }
+                let now = change.now;
+                let row = change.row();
+                appended = Some(if row.owner == Owner::Human {
+                    Appended::Silent(Box::new(row.clone()), Message { seq, ..stored })
+                } else if row.in_turn(now) {
+                    Appended::Joins { seq }
+                } else {
+                    row.turn = Some(Turn { token, until });
+                    Appended::Starts { seq, token }
+                });
+                Ok(true)
+            })
+            .await?;
+        if committed == Committed::DuplicateMessage {
+            // Another request with the same client id was quicker.
+            let client_id = incoming.client_message_id.as_deref().unwrap_or_default();
+            let message = self.store.message_by_client_id(org, row.id, client_id).await?;
+            return Ok(Appended::Again(Box::new(message.ok_or(Error::Contended)?)));
+        }
+        appended.ok_or(Error::Contended)
+    }
+
+    /// Waits for the reply to a message, or for a human to take over.
+    async fn answer_to(&self, org: Uuid, id: Uuid, seq: u64, mut watch: Receiver<Signal>) -> Result<Outcome, Error> {
+        let limit = Context::current().remaining().unwrap_or(DEFAULT_TIME);
+        let wait = async {
+            loop {
+                match watch.recv().await {
+                    Ok(Signal::Event(event)) => match &event.kind {
+                        EventKind::Message(m) => {
+                            if let Some(outcome) = m.outcome.as_ref().filter(|o| o.answers_up_to >= seq) {
+                                return Ok(outcome.as_ref().clone());
+                            }
+                        }
+                        EventKind::Status(change) if change.owner == Owner::Human || !change.status.is_open() => {
+                            return self.taken_over(org, id, seq).await;
+                        }
+                        EventKind::Status(_) => {}
+                    },
+                    Ok(Signal::Presence { .. }) => {}
+                    Err(RecvError::Lagged(_)) => {
+                        if let Some(outcome) = self.store.outcome_of(org, id, seq).await? {
+                            return Ok(outcome);
+                        }
+                    }
+                    Err(RecvError::Closed) => return Err(Error::Contended),
+                }
+            }
+        };
+        tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| {
+            let fault = Fault::new(
+                switchboard_runtime::Reason::DeadlineExceeded,
+                "The message is stored; its answer takes longer than this request may. Read the conversation again.",
+            );
+            Err(fault.into())
+        })
+    }
+
+    async fn taken_over(&self, org: Uuid, id: Uuid, seq: u64) -> Result<Outcome, Error> {
+        if let Some(outcome) = self.store.outcome_of(org, id, seq).await? {
+            return Ok(outcome);
+        }
+        let row = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+        let message = self.store.messages(org, id, seq - 1, 1).await?.pop().ok_or(Error::MessageNotFound(id))?;
+        Ok(silent(&row, &message))
+    }
+
+    /// One turn. True if more messages came meanwhile and the lease is kept for them.
+    async fn run(&self, org: Uuid, id: Uuid, token: Uuid) -> Result<bool, Error> {
+        let row = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+        if row.turn.as_ref().is_none_or(|t| t.token != token) {
+            return Ok(false);
+        }
+        if !row.wants_turn() {
+            self.change(org, id, |change| {
+                let held = change.row().turn.as_ref().is_some_and(|t| t.token == token);
+                change.row().turn = None;
+                Ok(held)
+            })
+            .await?;
+            return Ok(false);
+        }
+        self.hub.tell(id, Signal::Presence { who: "ai", typing: true, read_seq: row.last_user_seq });
+        let recent = self.store.latest_messages(org, id, row.last_user_seq, WINDOW).await?;
+        let split = recent.iter().position(|m| m.seq > row.answered_seq).unwrap_or(recent.len());
+        let (history, fresh) = recent.split_at(split);
+        let burst: Vec<&Message> = fresh.iter().filter(|m| m.sender == Sender::User).collect();
+        let (Some(first), Some(last)) = (burst.first(), burst.last()) else { return Ok(false) };
+        let now = self.clock.now();
+        let question = Question {
+            conversation: &row,
+            text: burst.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n"),
+            user_messages: u32::try_from(history.iter().filter(|m| m.sender == Sender::User).count() + burst.len()).unwrap_or(u32::MAX),
+            history,
+            now,
+        };
+        let text = question.text.clone();
+        let time = Context::current().remaining().unwrap_or(DEFAULT_TIME).saturating_sub(RESERVE);
+        let thinking = Context::current().within(time).scope(self.mind.think(question));
+        let thought = match tokio::time::timeout(time, thinking).await {
+            Ok(Ok(thought)) => thought,
+            Ok(Err(fault)) => last_rung(&row, fault.name(), now),
+            Err(_) => last_rung(&row, "DEADLINE_EXCEEDED", now),
+        };
+        let summary = summary(&row, history, &burst, &thought);
+        let (done, changed) = match self.act(&row, token, first.id, &thought, &summary, &text).await? {
+            Some(acted) => acted,
+            None => (Done::default(), vec![]),
+        };
+        let reply = Reply { thought: &thought, done: &done, changed: &changed, summary: &summary, first, last };
+        self.finish(&row, token, reply).await
+    }
+
+    /// Carries the thought's actions out. None if the turn was lost before anything could be written down.
+    async fn act(
+        &self,
+        row: &Conversation,
+        token: Uuid,
+        turn: Uuid,
+        thought: &Thought,
+        summary: &str,
+        text: &str,
+    ) -> Result<Option<(Done, Vec<Effect>)>, Error> {
+        let mut done = Done::default();
+        let planned: Vec<Planned> = thought.actions.iter().map(|a| complete(a, row, thought, summary, text)).collect();
+        let rows: Vec<Effect> = planned
+            .iter()
+            .enumerate()
+            .filter(|(_, a)| !a.read_only)
+            .map(|(place, a)| effects::row(row, turn, place, a, &self.clock))
+            .collect();
+        let mut ledger = BTreeMap::new();
+        if !rows.is_empty() {
+            let mut held = false;
+            // Not due for the worker while this turn tries them: a second hand would only knock at the same door.
+            let due = self.from_now(self.config.turn_lease);
+            self.change(row.org, row.id, |change| {
+                held = change.row().turn.as_ref().is_some_and(|t| t.token == token) && change.row().owner_epoch == row.owner_epoch;
+                change.commit.effects = rows.iter().cloned().map(|e| Effect { next_attempt_at: due, ..e }).collect();
+                Ok(held)
+            })
+            .await?;
+            if !held {
+                return Ok(None);
+            }
+            let keys: Vec<String> = rows.iter().map(|e| e.key.clone()).collect();
+            ledger = self.store.effects_by_key(row.org, &keys).await?.into_iter().map(|e| (e.key.clone(), e)).collect();
+        }
+        let mut changed = Vec::new();
+        for (place, action) in planned.into_iter().enumerate() {
+            if action.read_only {
+                match self.hands.look(row, &action, self.config.action_wait).await {
+                    Ok(result) => done.went_well(None, &action, ActionStatus::Completed, result),
+                    Err(_) => done.failed(None, &action, ActionStatus::Failed),
+                }
+                continue;
+            }
+            let Some(effect) = ledger.remove(&effects::key(turn, place, &action.action_type)) else { continue };
+            let effect = if effect.status == ActionStatus::Completed {
+                effect
+            } else {
+                let tried = self.hands.attempt(effect, self.config.action_wait).await;
+                changed.push(tried.clone());
+                tried
+            };
+            match effect.status {
+                ActionStatus::Completed => done.went_well(Some(effect.id), &action, effect.status, effect.result),
+                status => done.failed(Some(effect.id), &action, status),
+            }
+        }
+        Ok(Some((done, changed)))
+    }
+
+    /// The last transaction: reply, state, hand-off, actions; or a draft if the owner changed meanwhile.
+    async fn finish(&self, started: &Conversation, token: Uuid, reply: Reply<'_>) -> Result<bool, Error> {
+        let mut more = false;
+        let mut redo = false;
+        let (row, _) = self
+            .change(started.org, started.id, |change| {
+                (more, redo) = (false, false);
+                let up_to = reply.last.seq;
+                let held = change.row().turn.as_ref().is_some_and(|t| t.token == token);
+                if !held {
+                    // The lease ran out and another process has the turn, or a human's take-over ended it.
+                    if change.row().owner != Owner::Human || change.row().owner_epoch == started.owner_epoch {
+                        return Ok(false);
+                    }
+                }
+                if change.row().owner_epoch != started.owner_epoch {
+                    if change.row().owner == Owner::Human {
+                        reply.as_draft(change);
+                        change.row().answered_seq = change.row().answered_seq.max(up_to);
+                        change.row().turn = None;
+                        return Ok(true);
+                    }
+                    // Called or given back in the middle: the policy decides again from where it stands now.
+                    redo = true;
+                    return Ok(false);
+                }
+                reply.write(change, started)?;
+                let now = change.now;
+                let row = change.row();
+                row.answered_seq = up_to;
+                let spent = now.duration_since(reply.first.created_at).as_micros();
+                row.response_count += 1;
+                row.response_micros += u64::try_from(spent).unwrap_or_default();
+                more = row.wants_turn();
+                if !more {
+                    row.turn = None;
+                }
+                Ok(true)
+            })
+            .await?;
+        self.hub.tell(row.id, Signal::Presence { who: "ai", typing: false, read_seq: row.last_user_seq });
+        if reply.changed.iter().any(|e| e.status == ActionStatus::Pending) {
+            self.wake.notify_one();
+        }
+        Ok(more || redo)
+    }
+}
+
+/// What the actions of a turn came to.
+#[derive(Debug, Default)]
+struct Done {
+    actions: Vec<Action>,
+    results: BTreeMap<String, String>,
+    any_failed: bool,
+}
+
+impl Done {
+    fn went_well(&mut self, id: Option<Uuid>, planned: &Planned, status: ActionStatus, result: BTreeMap<String, String>) {
+        self.results.extend(result.clone());
+        self.actions.push(Action { id, action_type: planned.action_type.clone(), parameters: shown(planned), status, result });
+    }
+
+    fn failed(&mut self, id: Option<Uuid>, planned: &Planned, status: ActionStatus) {
+        self.any_failed |= status == ActionStatus::Failed;
+        let action = Action { id, action_type: planned.action_type.clone(), parameters: shown(planned), status, result: BTreeMap::new() };
+        self.actions.push(action);
+    }
+}
+
+/// What of an action's parameters the customer sees: not what was put together for the human.
+fn shown(planned: &Planned) -> BTreeMap<String, String> {
+    let internal = ["description", "sla_deadline", "queue", "origin"];
+    planned.parameters.iter().filter(|(k, _)| !internal.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// A reply in the making.
+struct Reply<'a> {
+    thought: &'a Thought,
+    done: &'a Done,
+    changed: &'a [Effect],
+    summary: &'a str,
+    first: &'a Message,
+    last: &'a Message,
+}
+
+impl Reply<'_> {
+    /// The words: with results in their places, or what the policy says of a failure.
+    fn text(&self) -> String {
+        let (good, bad) = (&self.thought.reply, &self.thought.reply_on_failure);
+        let filled = if self.done.any_failed { None } else { fill(good, &self.done.results) };
+        filled.or_else(|| fill(bad, &self.done.results)).filter(|t| !t.trim().is_empty()).unwrap_or_else(|| {
+            "I could not finish that right now. I have written it down and will go on trying; a person looks after it if it does not work."
+                .to_owned()
+        })
+    }
+
+    fn citations(&self) -> Vec<Citation> {
+        self.thought.citations.clone()
+    }
+
+    fn as_draft(&self, change: &mut Change<'_>) {
+        let id = change.message(Sender::AiAgent, None, "").id;
+        change.commit.draft = Some(Draft {
+            id,
+            user_message: self.last.id,
+            content: self.text(),
+            citations: self.citations(),
+            created_at: change.now,
+        });
+        change.commit.effects_changed = self.changed.to_vec();
+    }
+
+    fn write(&self, change: &mut Change<'_>, started: &Conversation) -> Result<(), Error> {
+        let thought = self.thought;
+        match &thought.verdict {
+            Verdict::Reply | Verdict::Acknowledge => {}
+            Verdict::Resolve => change.step(Trigger::Resolve, Actor::Customer)?,
+            Verdict::Escalate { reason, route } => {
+                change.step(Trigger::Escalate, Actor::Ai)?;
+                let id = change.message(Sender::System, None, "").id;
+                let (now, old) = (change.now, change.row().escalation.clone().filter(|e| e.resolved_at.is_none()));
+                change.hand_off(old.unwrap_or_else(|| Escalation {
+                    id,
+                    reason: reason.clone(),
+                    priority: route.priority,
+                    queue: route.queue.clone(),
+                    case_number: self.done.results.get("case_number").cloned(),
+                    assigned_to: None,
+                    assigned_at: None,
+                    sla_deadline: route.deadline,
+                    breached: false,
+                    resolved_at: None,
+                    resolution_notes: String::new(),
+                    resolved_by: None,
+                    created_at: now,
+                    summary: self.summary.to_owned(),
+                }));
+            }
+        }
+        self.remember(change.row());
+        let seq = change.row().seq + 1;
+        let text = self.text();
+        let mut message = change.message(Sender::AiAgent, None, text.clone());
+        message.analysis = Analysis { intent: Some(thought.intent.clone()), confidence: Some(thought.confidence), ..Analysis::default() };
+        message.citations = self.citations();
+        let row = change.row().clone();
+        message.outcome = Some(Box::new(self.outcome(&row, message.id, seq, text)));
+        let changed_status = (started.status, started.owner) != (row.status, row.owner);
+        change.commit.answered = Some(Answered { seqs: (self.first.seq, self.last.seq), reply_seq: seq, analysis: self.analysis() });
+        change.commit.receipt = Some(self.receipt());
+        change.commit.effects_changed = self.changed.to_vec();
+        change.say(message);
+        match &thought.verdict {
+            Verdict::Escalate { reason, .. } => {
+                change.tell(reason);
+                self.system(change);
+            }
+            Verdict::Acknowledge => self.system(change),
+            Verdict::Resolve => {
+                change.tell("confirmed_by_customer");
+            }
+            Verdict::Reply if changed_status => {
+                change.tell("");
+            }
+            Verdict::Reply => {}
+        }
+        Ok(())
+    }
+
+    fn system(&self, change: &mut Change<'_>) {
+        let text = if self.thought.system_message.is_empty() {
+            "A human agent will take over this conversation."
+        } else {
+            &self.thought.system_message
+        };
+        let message = change.message(Sender::System, None, text);
+        change.say(message);
+    }
+
+    fn remember(&self, row: &mut Conversation) {
+        let thought = self.thought;
+        // A turn failed if the agent had nothing of its own to say: it refused, or did not know.
+        let failed = thought.rung == Rung::Canned && (thought.intent == "oos" || thought.confidence < 0.5);
+        row.state.failed_turns = if failed { row.state.failed_turns + 1 } else { 0 };
+        row.state.angry_messages = if thought.sentiment.anger >= 0.5 { row.state.angry_messages + 1 } else { 0 };
+        row.state.flow.clone_from(&thought.flow);
+        row.language.clone_from(&thought.language);
+    }
+
+    fn analysis(&self) -> Analysis {
+        Analysis {
+            intent: Some(self.thought.intent.clone()),
+            confidence: Some(self.thought.intent_confidence),
+            sentiment: Some(self.thought.sentiment.score),
+            entities: self.thought.entities.clone(),
+        }
+    }
+
+    fn outcome(&self, row: &Conversation, message_id: Uuid, seq: u64, text: String) -> Outcome {
+        let thought = self.thought;
+        let proposals = thought.quick_replies.iter().map(|(label, send)| Action {
+            id: None,
+            action_type: "quick_reply".to_owned(),
+            parameters: [("label".to_owned(), label.clone()), ("send".to_owned(), send.clone())].into(),
+            status: ActionStatus::Pending,
+            result: BTreeMap::new(),
+        });
+        Outcome {
+            message_id: Some(message_id),
+            user_message_id: self.last.id,
+            answers_up_to: self.last.seq,
+            conversation_id: row.id,
+            seq,
+            response: Some(text),
+            intent: thought.intent.clone(),
+            confidence: thought.confidence,
+            sentiment: thought.sentiment,
+            entities: thought.entities.clone(),
+            actions: self.done.actions.iter().cloned().chain(proposals).collect(),
+            citations: self.citations(),
+            requires_escalation: matches!(thought.verdict, Verdict::Escalate { .. } | Verdict::Acknowledge),
+            escalation: row.escalation.clone().filter(|e| e.resolved_at.is_none()),
+            status: row.status,
+            owner: row.owner,
+            rung: Some(thought.rung),
+            language: thought.language.clone(),
+        }
+    }
+
+    fn receipt(&self) -> serde_json::Value {
+        let mut receipt = self.thought.receipt.clone();
+        if let Some(map) = receipt.as_object_mut() {
+            let actions = self.done.actions.iter().map(|a| json!({"action_type": a.action_type, "effect": a.id, "status": a.status}));
+            map.insert("actions".to_owned(), actions.collect());
+            map.insert("answers".to_owned(), json!({"first": self.first.id, "last": self.last.id}));
+        }
+        receipt
+    }
+}
+
+/// An action with what only conversation knows.
+fn complete(planned: &Planned, row: &Conversation, thought: &Thought, summary: &str, text: &str) -> Planned {
+    let mut planned = planned.clone();
+    let mut put = |name: &str, value: String| {
+        let slot = planned.parameters.entry(name.to_owned()).or_default();
+        if slot.is_empty() {
+            *slot = value;
+        }
+    };
+    if planned.action_type == "create_case" {
+        put("description", summary.to_owned());
+        put("origin", origin(&row.channel).to_owned());
+        put("email", row.state.email.clone());
+        // A case's subject is what people read first in a list.
+        put("subject", text.lines().next().unwrap_or_default().chars().take(120).collect());
+        if let Verdict::Escalate { route, .. } = &thought.verdict {
+            put("status", "Escalated".to_owned());
+            put("sla_deadline", route.deadline.to_string());
+            put("queue", route.queue.clone());
+        }
+    }
+    planned
+}
+
+fn origin(channel: &str) -> &'static str {
+    match channel {
+        "email" => "Email",
+        "phone" => "Phone",
+        "slack" => "Slack",
+        "api" => "API",
+        "mobile" => "Mobile",
+        _ => "Web",
+    }
+}
+
+/// What a human should know before they say a word.
+pub fn summary(row: &Conversation, history: &[Message], burst: &[&Message], thought: &Thought) -> String {
+    let quote = |m: &Message| m.content.chars().take(280).collect::<String>();
+    let customers = |m: &&Message| m.sender == Sender::User;
+    let mut lines = Vec::new();
+    if let Some(opening) = history.iter().find(customers) {
+        lines.push(format!("Opened with: {}", quote(opening)));
+    }
+    if let Some(last) = burst.last() {
+        lines.push(format!("Last message: {}", quote(last)));
+    }
+    lines.push(format!("Intent: {} ({:.0} %). Sentiment: {:+.2}.", thought.intent, thought.intent_confidence * 100.0, thought.sentiment.score));
+    if let Some(flow) = row.state.flow.as_ref().or(thought.flow.as_ref()) {
+        let slots: Vec<String> = flow.slots.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+        lines.push(format!("In the flow {}: {}.", flow.flow_id, if slots.is_empty() { "nothing collected yet".into() } else { slots.join(", ") }));
+    }
+    if let Some(answer) = history.iter().rev().find(|m| m.sender == Sender::AiAgent) {
+        lines.push(format!("Last answer of the AI: {}", quote(answer)));
+    }
+    lines.join("\n")
+}
+
+/// When nothing upstream answers: honest words, and a human.
+fn last_rung(row: &Conversation, why: &str, now: Timestamp) -> Thought {
+    tracing::warn!(conversation = %row.id, reason = why, "the turn takes the last rung");
+    let handed_over = row.owner == Owner::None;
+    let case = Planned {
+        action_type: "create_case".to_owned(),
+        parameters: [("category".to_owned(), "general".to_owned()), ("priority".to_owned(), "medium".to_owned())].into(),
+        read_only: false,
+    };
+    Thought {
+        intent: String::new(),
+        confidence: 0.0,
+        intent_confidence: 0.0,
+        entities: vec![],
+        sentiment: Sentiment::default(),
+        reply: "I'm sorry, I can't answer right now. I have asked a person to take over: your case number is {action.case_number}.".to_owned(),
+        reply_on_failure: "I'm sorry, I can't answer right now. I have asked a person to take over, and your messages are kept.".to_owned(),
+        system_message: "A human agent will take over this conversation.".to_owned(),
+        quick_replies: vec![],
+        citations: vec![],
+        verdict: if handed_over {
+            Verdict::Acknowledge
+        } else {
+            Verdict::Escalate { reason: "ai_unavailable".to_owned(), route: default_route(now) }
+        },
+        actions: if handed_over { vec![] } else { vec![case] },
+        flow: None,
+        rung: Rung::Human,
+        language: row.language.clone(),
+        receipt: json!({ "failed": why, "rung": "human" }),
+    }
+}
+
+/// The outcome of a message that a human will answer.
+pub fn silent(row: &Conversation, message: &Message) -> Outcome {
+    Outcome {
+        message_id: None,
+        user_message_id: message.id,
+        answers_up_to: message.seq,
+        conversation_id: row.id,
+        seq: message.seq,
+        response: None,
+        intent: message.analysis.intent.clone().unwrap_or_default(),
+        confidence: message.analysis.confidence.unwrap_or_default(),
+        sentiment: Sentiment { score: message.analysis.sentiment.unwrap_or_default(), anger: 0.0 },
+        entities: message.analysis.entities.clone(),
+        actions: vec![],
+        citations: vec![],
+        requires_escalation: false,
+        escalation: row.escalation.clone().filter(|e| e.resolved_at.is_none()),
+        status: row.status,
+        owner: row.owner,
+        rung: None,
+        language: row.language.clone(),
+    }
+}
+
+/// True if the matter is over for so long that writing in it starts a new one.
+pub fn is_past_reopening(row: &Conversation, since: Timestamp) -> bool {
+    matches!(row.status, Status::Resolved | Status::Abandoned) && row.ended_at.is_some_and(|ended| ended < since)
+}

@@ -1,0 +1,185 @@
+//! How passages are found.
+//!
+//! Laws, each with a test in `tests/index.rs`:
+//! 1. What was put is found when [`Index::apply`] returns, and what was removed never again.
+//! 2. Nothing of one organization is found by another, and its numbers do not move another's scores.
+//! 3. Internal passages are found only if they are asked for; expired ones never.
+//! 4. Putting an article again replaces all its passages.
+//!
+//! An index is derived: it may be lost and is then built again from the store.
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+use crate::{
+    analysis::{self, Concept},
+    article::Article,
+    chunk::chunks,
+    error::Error,
+};
+
+pub mod tantivy;
+
+/// A passage of an article, with what is shown beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// The article.
+    pub article: Uuid,
+    /// Its version.
+    pub version: u32,
+    /// From 0 on; 0 is the lead.
+    pub chunk: u32,
+    /// The article's title.
+    pub title: String,
+    /// Its slug.
+    pub slug: String,
+    /// Where a person can read it.
+    pub url: String,
+    /// The heading that the passage stands under.
+    pub heading: String,
+    /// Plain text.
+    pub text: String,
+    /// The article's category.
+    pub category: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its language.
+    pub language: String,
+}
+
+impl Passage {
+    /// True for the passage that answers what the title asks.
+    pub fn is_lead(&self) -> bool {
+        self.chunk == 0
+    }
+}
+
+/// The current version of an article as passages.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The organization.
+    pub org: Uuid,
+    /// The article.
+    pub article: Uuid,
+    /// For agents only.
+    pub internal: bool,
+    /// Not found from then on.
+    pub expires: Option<Timestamp>,
+    /// Its passages; the first is the lead.
+    pub passages: Vec<Passage>,
+}
+
+impl Document {
+    /// Makes the passages of an article.
+    pub fn of(org: Uuid, article: &Article) -> Self {
+        let content = &article.content;
+        let passage = |chunk: crate::chunk::Chunk| Passage {
+            article: article.id,
+            version: article.version,
+            chunk: chunk.number,
+            title: content.title.clone(),
+            slug: content.slug.clone(),
+            url: content.source_url.clone(),
+            heading: chunk.heading,
+            text: chunk.text,
+            category: content.category.clone(),
+            tags: content.tags.clone(),
+            language: content.language.clone(),
+        };
+        let passages = chunks(&content.title, &content.body).into_iter().map(passage).collect();
+        Document { org, article: article.id, internal: content.internal, expires: content.expires, passages }
+    }
+}
+
+/// One change of the index.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// These passages, and no others, are what can be found of the article.
+    Put(Document),
+    /// Nothing of the article can be found.
+    Remove {
+        /// The organization.
+        org: Uuid,
+        /// The article.
+        article: Uuid,
+    },
+}
+
+/// What is looked for.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// The organization, from the token.
+    pub org: Uuid,
+    /// What the question is about.
+    pub concepts: Vec<Concept>,
+    /// Internal passages too.
+    pub internal: bool,
+    /// What expires by then is not found.
+    pub now: Timestamp,
+    /// Articles whose passages are wanted whatever the words.
+    pub pinned: Vec<Uuid>,
+    /// At most so many passages by words.
+    pub candidates: usize,
+}
+
+/// What was found, and the numbers to judge it by.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Passages, best first by BM25.
+    pub hits: Vec<Hit>,
+    /// How many articles of the organization were looked at.
+    pub articles: u64,
+    /// The concepts asked for; words that are nowhere in the organization have got the word they are a misspelling of.
+    pub concepts: Vec<Concept>,
+    /// In how many articles each concept occurs.
+    pub frequencies: Vec<u64>,
+}
+
+/// A passage that was found.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// The passage with its terms.
+    pub passage: Arc<Analyzed>,
+    /// BM25 over its fields; 0 if only pinned.
+    pub bm25: f32,
+}
+
+/// A passage and its terms by field, each list sorted.
+#[derive(Debug)]
+pub struct Analyzed {
+    /// The passage.
+    pub passage: Passage,
+    /// Of the title.
+    pub title: Vec<String>,
+    /// Of the heading.
+    pub heading: Vec<String>,
+    /// Of the tags.
+    pub tags: Vec<String>,
+    /// Of the text.
+    pub body: Vec<String>,
+}
+
+impl Analyzed {
+    /// Analyzes a passage.
+    pub fn new(passage: Passage) -> Self {
+        let sorted = |text: &str| {
+            let mut terms: Vec<String> = analysis::terms(text, &passage.language).into_iter().collect();
+            terms.sort_unstable();
+            terms
+        };
+        let (title, heading, body) = (sorted(&passage.title), sorted(&passage.heading), sorted(&passage.text));
+        let tags = sorted(&passage.tags.join("; "));
+        Analyzed { passage, title, heading, tags, body }
+    }
+}
+
+/// Finds passages. See the laws above.
+#[async_trait]
+pub trait Index: Send + Sync {
+    /// Makes all changes, or none; they can be found when it returns.
+    async fn apply(&self, changes: Vec<Change>) -> Result<(), Error>;
+    /// Looks for passages.
+    async fn search(&self, query: Query) -> Result<Found, Error>;
+}

@@ -1,0 +1,98 @@
+//! The folder of an index: opening it, or making a new one in its place.
+use std::{fs, path::Path};
+
+use sha2::{Digest as _, Sha256};
+use tantivy::{
+    Index,
+    schema::{FAST, IndexRecordOption, NumericOptions, STORED, STRING, Schema, TextFieldIndexing, TextOptions},
+};
+use uuid::Uuid;
+
+use super::{Fields, Opened};
+use crate::{article::hex, error::Error};
+
+/// Counts up when passages or their terms are made in another way: older indexes are then built anew.
+const FORMAT: u32 = 1;
+
+fn schema() -> (Schema, Fields) {
+    let mut schema = Schema::builder();
+    // Terms are made by `analysis` and handed over ready; the tokenizer's name only stands in the schema.
+    let terms = |record| TextOptions::default().set_indexing_options(TextFieldIndexing::default().set_tokenizer("raw").set_index_option(record));
+    let scored = || terms(IndexRecordOption::WithFreqs);
+    let fields = Fields {
+        org: schema.add_text_field("org", STRING),
+        key: schema.add_text_field("key", STRING),
+        internal: schema.add_text_field("internal", STRING),
+        expires: schema.add_i64_field("expires", NumericOptions::from(FAST)),
+        title: schema.add_text_field("title", scored()),
+        heading: schema.add_text_field("heading", scored()),
+        tags: schema.add_text_field("tags", scored()),
+        body: schema.add_text_field("body", scored()),
+        all: schema.add_text_field("all", terms(IndexRecordOption::Basic)),
+        lead: schema.add_text_field("lead", STRING),
+        passage: schema.add_text_field("passage", STORED),
+    };
+    (schema.build(), fields)
+}
+
+/// What is noted in the index with every commit: the generation, and what its terms were made with.
+pub(super) fn payload(generation: Uuid) -> String {
+    let tables = Sha256::new().chain_update(include_str!("../../synonyms.txt")).chain_update(include_str!("../../stopwords.txt")).finalize();
+    format!("{generation} {FORMAT} {}", &hex(&tables)[..16])
+}
+
+pub(super) fn open(folder: &Path, expected: Option<Uuid>, new_generation: Uuid) -> Result<(Index, Fields, Opened), Error> {
+    let shown = folder.display();
+    let (schema, fields) = schema();
+    match (existing(folder, &schema, expected), expected) {
+        (Ok(index), _) => return Ok((index, fields, Opened::Kept)),
+        (Err(_), None) => {}
+        (Err(why), Some(_)) => tracing::warn!(folder = %shown, why, "the search index is built anew from the articles"),
+    }
+    let unwritable = |e: std::io::Error| Error::Index(format!("cannot write to the index folder {shown}: {e}; choose another with stores.index"));
+    fs::create_dir_all(folder).map_err(unwritable)?;
+    clear(folder).map_err(unwritable)?;
+    let index = Index::create_in_dir(folder, schema).map_err(|e| Error::Index(format!("cannot make an index in {shown}: {e}")))?;
+    Ok((index, fields, Opened::New(new_generation)))
+}
+
+fn existing(folder: &Path, schema: &Schema, expected: Option<Uuid>) -> Result<Index, String> {
+    let expected = expected.ok_or("none was made yet")?;
+    if !folder.join("meta.json").exists() {
+        return Err("it is missing".to_owned());
+    }
+    let damaged = |e: tantivy::TantivyError| format!("it is damaged: {e}");
+    let index = Index::open_in_dir(folder).map_err(damaged)?;
+    if index.schema() != *schema {
+        return Err("it was made by another version".to_owned());
+    }
+    let metas = index.load_metas().map_err(damaged)?;
+    // Nothing was committed to an index that was only made: it is as good as new.
+    if metas.payload.as_deref() != Some(payload(expected).as_str()) && !(metas.payload.is_none() && metas.segments.is_empty()) {
+        return Err("it belongs to other articles or was made by another version".to_owned());
+    }
+    if metas.payload.is_none() {
+        return Err("nothing was committed to it".to_owned());
+    }
+    let broken = index.validate_checksum().map_err(damaged)?;
+    if !broken.is_empty() {
+        return Err(format!("it is damaged: {} files are not as they were written", broken.len()));
+    }
+    index.reader().map_err(damaged)?;
+    Ok(index)
+}
+
+/// Removes the files of an index and nothing else: the folder is the user's choice and may hold other things.
+fn clear(folder: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let stem = name.split('.').next().unwrap_or_default();
+        let segment = stem.len() == 32 && stem.bytes().all(|b| b.is_ascii_hexdigit());
+        let ours = segment || name == "meta.json" || name == ".managed.json" || (name.starts_with(".tantivy-") && name.ends_with(".lock"));
+        if ours && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The nearest known name, for messages about unknown ones.
+
+/// Below this likeness a suggestion would be a guess.
+const LIKE: f64 = 0.75;
+
+/// `; did you mean ...?`, or nothing if no name is near.
+pub fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> String {
+    let best = known.into_iter().map(|k| (strsim::jaro_winkler(&k, name), k)).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(like, _)| *like >= LIKE).map(|(_, k)| format!("; did you mean `{k}`?")).unwrap_or_default()
+}
