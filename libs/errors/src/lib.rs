@@ -49,7 +49,14 @@ pub struct Fault {
 impl Fault {
     /// A fault with words for the caller.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Fault { reason, detail: detail.into(), fields: vec![], retry_after: None, metadata: HashMap::new(), source: None }
+        Fault {
+            reason,
+            detail: detail.into(),
+            fields: vec![],
+            retry_after: None,
+            metadata: HashMap::new(),
+            source: None,
+        }
     }
 
     /// A request that is not valid because of one field.
@@ -60,7 +67,8 @@ impl Fault {
 
     /// A bug or an outside failure that the caller can do nothing about.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Fault::new(Reason::Internal, "Something went wrong on our side. The trace id finds it in the log.").with_source(source)
+        Fault::new(Reason::Internal, "Something went wrong on our side. The trace id finds it in the log.")
+            .with_source(source)
     }
 
     /// Adds a wrong field.
@@ -110,10 +118,9 @@ impl Fault {
     /// reason that fits its code.
     pub fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();
-        let known = details
-            .error_info()
-            .filter(|info| info.domain == DOMAIN)
-            .and_then(|info| Reason::from_str_name(&format!("REASON_{}", info.reason)).map(|r| (r, info.metadata.clone())));
+        let known = details.error_info().filter(|info| info.domain == DOMAIN).and_then(|info| {
+            Reason::from_str_name(&format!("REASON_{}", info.reason)).map(|r| (r, info.metadata.clone()))
+        });
         let Some((reason, metadata)) = known else {
             let reason = match status.code() {
                 Code::Cancelled => Reason::Cancelled,
@@ -181,13 +188,13 @@ impl StdError for Fault {
 }
 
 impl From<Fault> for Status {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that makes a Status")]
     fn from(fault: Fault) -> Self {
         let row = row(fault.reason);
         let mut details = ErrorDetails::new();
         details.set_error_info(row.name, DOMAIN, fault.metadata.clone());
         if !fault.fields.is_empty() {
-            let fields = fault.fields.iter().map(|f| tonic_types::FieldViolation::new(f.field.clone(), f.detail.clone()));
+            let fields =
+                fault.fields.iter().map(|f| tonic_types::FieldViolation::new(f.field.clone(), f.detail.clone()));
             details.set_bad_request(fields.collect::<Vec<_>>());
         }
         if let Some(after) = fault.retry_after {
@@ -240,13 +247,21 @@ mod tests {
             assert_eq!(row.number as usize, index);
             assert!(Reason::try_from(row.number).is_ok());
             assert!(!row.title.is_empty());
-            assert_eq!(row.retry, matches!(row.code, 1 | 4 | 8 | 14) || matches!(row.name, "IDEMPOTENCY_IN_FLIGHT" | "AI_PROCESSING_FAILED" | "PROCESSING_FAILED"), "{}", row.name);
+            assert_eq!(
+                row.retry,
+                matches!(row.code, 1 | 4 | 8 | 14)
+                    || matches!(row.name, "IDEMPOTENCY_IN_FLIGHT" | "AI_PROCESSING_FAILED" | "PROCESSING_FAILED"),
+                "{}",
+                row.name
+            );
         }
     }
 
     #[test]
     fn a_fault_survives_the_wire() {
-        let fault = Fault::field("content", "1 to 5000 characters").with_retry_after(Duration::from_secs(3)).with_metadata("id", "7");
+        let fault = Fault::field("content", "1 to 5000 characters")
+            .with_retry_after(Duration::from_secs(3))
+            .with_metadata("id", "7");
         let back = Fault::from_status(&Status::from(fault));
         assert_eq!(back.name(), "VALIDATION_FAILED");
         assert_eq!(back.fields, [FieldError { field: "content".into(), detail: "1 to 5000 characters".into() }]);

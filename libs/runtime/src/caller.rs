@@ -57,9 +57,9 @@ pub struct Caller {
 impl Caller {
     /// The caller of the running request. UNAUTHENTICATED if there is none.
     pub fn current() -> Result<Arc<Caller>, Fault> {
-        Context::current()
-            .caller
-            .ok_or_else(|| Fault::new(Reason::Unauthenticated, "A bearer token is required in the authorization header."))
+        Context::current().caller.ok_or_else(|| {
+            Fault::new(Reason::Unauthenticated, "A bearer token is required in the authorization header.")
+        })
     }
 
     /// The caller, if it has one of these roles. PERMISSION_DENIED if not.
@@ -95,7 +95,9 @@ pub fn role_name(role: Role) -> &'static str {
 
 /// The role of a name; none if there is no such role.
 pub fn role_of(name: &str) -> Option<Role> {
-    [Role::Customer, Role::Agent, Role::Supervisor, Role::Admin, Role::Service].into_iter().find(|r| role_name(*r) == name)
+    [Role::Customer, Role::Agent, Role::Supervisor, Role::Admin, Role::Service]
+        .into_iter()
+        .find(|r| role_name(*r) == name)
 }
 
 /// Where keys come from.
@@ -127,7 +129,11 @@ impl Verifier {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let now = self.clock.now().as_second();
         if let Some(caller) = self.verified.get(&hash) {
-            return if caller.expires > now { Ok(caller) } else { Err(refused("The token has expired. Sign in again.")) };
+            return if caller.expires > now {
+                Ok(caller)
+            } else {
+                Err(refused("The token has expired. Sign in again."))
+            };
         }
         let caller = Arc::new(self.check(token, now).await?);
         self.verified.insert(hash, caller.clone());
@@ -148,7 +154,9 @@ impl Verifier {
         rules.set_required_spec_claims(&["exp", "iss", "sub"]);
         rules.validate_exp = false; // by our own clock, below
         rules.validate_aud = false;
-        let claims = decode::<Claims>(token, &key, &rules).map_err(|_| refused("The token's signature or claims are wrong."))?.claims;
+        let claims = decode::<Claims>(token, &key, &rules)
+            .map_err(|_| refused("The token's signature or claims are wrong."))?
+            .claims;
         if claims.exp <= now {
             return Err(refused("The token has expired. Sign in again."));
         }
@@ -223,7 +231,10 @@ impl SigningKey {
         use p256::elliptic_curve::sec1::ToEncodedPoint as _;
         let point = self.secret.public_key().to_encoded_point(false);
         let part = |bytes: Option<&p256::FieldBytes>| {
-            base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes.map(|b| &b[..]).unwrap_or_default())
+            base64::Engine::encode(
+                &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+                bytes.map(|b| &b[..]).unwrap_or_default(),
+            )
         };
         serde_json::json!({
             "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.kid,

@@ -20,11 +20,11 @@ impl Clock {
         Clock(Some(Arc::new(Mutex::new(start))))
     }
 
-    /// Now.
+    /// Now, in whole microseconds: what stores keep, so that an answer and its repetition are equal.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            None => Timestamp::now(),
+            None => Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or_default(),
             Some(time) => *time.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }

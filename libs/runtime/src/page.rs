@@ -30,5 +30,7 @@ pub fn key<T: DeserializeOwned>(token: &str) -> Result<Option<T>, Fault> {
         return Ok(None);
     }
     let read = || serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token).ok()?).ok();
-    read().map(Some).ok_or_else(|| Fault::field("page_token", "is not one that this server gave; start again without it"))
+    read()
+        .map(Some)
+        .ok_or_else(|| Fault::field("page_token", "is not one that this server gave; start again without it"))
 }

@@ -18,8 +18,18 @@ use crate::{
 pub const KEYS: &[Key] = &[
     Key::new("data", "folder", "./.switchboard", "Where embedded stores and files are kept."),
     Key::secret("mesh.key", "Shared by all services where no mTLS proves who calls; empty where the mesh does."),
-    Key::new("mesh.bind", "address", "127.0.0.1", "Where a service that is its own process listens, with its port of topology.toml."),
-    Key::new("mesh.identity", "URL", "http://127.0.0.1:8101", "Where identity listens, for services that are their own process."),
+    Key::new(
+        "mesh.bind",
+        "address",
+        "127.0.0.1",
+        "Where a service that is its own process listens, with its port of topology.toml.",
+    ),
+    Key::new(
+        "mesh.identity",
+        "URL",
+        "http://127.0.0.1:8101",
+        "Where identity listens, for services that are their own process.",
+    ),
     Key::new("mesh.conversation", "URL", "http://127.0.0.1:8102", "Where conversation listens."),
     Key::new("mesh.orchestrator", "URL", "http://127.0.0.1:8103", "Where orchestrator listens."),
     Key::new("mesh.knowledge", "URL", "http://127.0.0.1:8104", "Where knowledge listens."),
@@ -77,7 +87,11 @@ where
 
 /// Binds an address, or says what to do.
 pub async fn listen(address: &str, setting: &'static str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address: address.to_owned(), setting, source })
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen {
+        address: address.to_owned(),
+        setting,
+        source,
+    })
 }
 
 /// Addresses for services that are called in process: none.

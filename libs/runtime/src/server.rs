@@ -157,11 +157,14 @@ impl Gate {
     async fn answer(&self, routes: Routes, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         // Health, reflection, and paths that nobody serves: no gate.
-        let Some(row) = method(&path) else { return routes.oneshot(request).await.unwrap_or_else(|never| match never {}) };
+        let Some(row) = method(&path) else {
+            return routes.oneshot(request).await.unwrap_or_else(|never| match never {});
+        };
         let started = Instant::now();
         let _running = self.host.metrics.running();
         let trace = header(request.headers(), "traceparent").and_then(TraceContext::parse).unwrap_or_default();
-        let span = tracing::info_span!("rpc", service = self.host.name, method = row.path, trace_id = %trace.trace_id_hex());
+        let span =
+            tracing::info_span!("rpc", service = self.host.name, method = row.path, trace_id = %trace.trace_id_hex());
         let work = AssertUnwindSafe(self.gated(routes, request, row.streaming, trace)).catch_unwind();
         let result = work.instrument(span.clone()).await;
         let response = match result {
@@ -206,7 +209,8 @@ impl Gate {
         if !key.is_empty() {
             let proof = header(headers, KEY_HEADER).unwrap_or_default();
             if budget.is_none() || !key.matches(proof) {
-                let detail = format!("topology.toml does not let `{peer}` call {}, or its proof is wrong.", self.host.name);
+                let detail =
+                    format!("topology.toml does not let `{peer}` call {}, or its proof is wrong.", self.host.name);
                 return Err(Fault::new(Reason::CallerNotAllowed, detail));
             }
         }
@@ -216,7 +220,9 @@ impl Gate {
         if !self.public.contains(&request.uri().path()) {
             let token = header(headers, "authorization")
                 .and_then(|h| h.strip_prefix("Bearer ").or_else(|| h.strip_prefix("bearer ")))
-                .ok_or_else(|| Fault::new(Reason::Unauthenticated, "A bearer token is required in the authorization header."))?;
+                .ok_or_else(|| {
+                    Fault::new(Reason::Unauthenticated, "A bearer token is required in the authorization header.")
+                })?;
             let verify = context.clone().scope(self.verifier.verify(token));
             context.caller = Some(tokio::time::timeout(limit, verify).await.map_err(|_| late())??);
         }

@@ -103,8 +103,10 @@ impl Settings {
 
     fn read_file(&mut self, path: &Path) -> Result<(), SettingsError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| SettingsError(format!("cannot read the configuration {shown}: {e}")))?;
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| SettingsError(format!("{shown}: {}", e.to_string().trim())))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| SettingsError(format!("cannot read the configuration {shown}: {e}")))?;
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| SettingsError(format!("{shown}: {}", e.to_string().trim())))?;
         let mut flat = Vec::new();
         flatten("", &table, &mut flat);
         for (name, value) in flat {
@@ -124,7 +126,10 @@ impl Settings {
             self.values.insert(key.name, (text.trim_end().to_owned(), source.to_owned()));
             return Ok(());
         }
-        let near = self.keys.iter().max_by(|a, b| strsim::jaro_winkler(a.name, name).total_cmp(&strsim::jaro_winkler(b.name, name)));
+        let near = self
+            .keys
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(a.name, name).total_cmp(&strsim::jaro_winkler(b.name, name)));
         let hint = near.map(|k| format!("; did you mean `{}`?", k.name)).unwrap_or_default();
         Err(SettingsError(format!("unknown setting `{name}` (from {source}){hint}")))
     }
@@ -187,14 +192,19 @@ impl Settings {
             }
             let (value, source) = &self.values[key.name];
             let shown = if key.secret && !value.is_empty() { "***" } else { value };
-            out.push_str(&format!("# {} ({}; default: {:?}; from {source})\n{name} = {shown:?}\n", key.doc, key.kind, key.default));
+            out.push_str(&format!(
+                "# {} ({}; default: {:?}; from {source})\n{name} = {shown:?}\n",
+                key.doc, key.kind, key.default
+            ));
         }
         out
     }
 
     /// The same as environment variables with their defaults: the content of `.env.example`.
     pub fn to_env(&self) -> String {
-        let mut out = String::from("# Every setting with its default. Written by `switchboard config --env`; do not edit by hand.\n");
+        let mut out = String::from(
+            "# Every setting with its default. Written by `switchboard config --env`; do not edit by hand.\n",
+        );
         for key in sorted(&self.keys) {
             let also = key.alias.map(|a| format!(" Also read from {a}.")).unwrap_or_default();
             let file = if key.secret { " May be given as a file: add _FILE to the name." } else { "" };
@@ -218,7 +228,8 @@ fn flatten(prefix: &str, table: &toml::Table, out: &mut Vec<(String, String)>) {
             toml::Value::String(s) => out.push((path, s.clone())),
             toml::Value::Boolean(b) => out.push((path, if *b { "on" } else { "off" }.to_owned())),
             toml::Value::Array(items) => {
-                let words: Vec<_> = items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect();
+                let words: Vec<_> =
+                    items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect();
                 out.push((path, words.join(",")));
             }
             other => out.push((path, other.to_string())),
@@ -251,7 +262,11 @@ mod tests {
         Key::secret("model.key", "The key."),
     ];
 
-    fn load(env: &[(&str, &str)], flags: &[(&'static str, String)], file: Option<&str>) -> Result<Settings, SettingsError> {
+    fn load(
+        env: &[(&str, &str)],
+        flags: &[(&'static str, String)],
+        file: Option<&str>,
+    ) -> Result<Settings, SettingsError> {
         let folder = tempfile_path();
         let path = file.map(|text| {
             std::fs::write(&folder, text).expect("writes");
@@ -279,14 +294,20 @@ mod tests {
     #[test]
     fn an_unknown_key_names_the_nearest() {
         let error = load(&[("SWITCHBOARD__EDGE__RATELIMIT", "1")], &[], None).expect_err("refused");
-        assert_eq!(error.0, "unknown setting `edge.ratelimit` (from SWITCHBOARD__EDGE__RATELIMIT); did you mean `edge.rate_limit`?");
+        assert_eq!(
+            error.0,
+            "unknown setting `edge.ratelimit` (from SWITCHBOARD__EDGE__RATELIMIT); did you mean `edge.rate_limit`?"
+        );
     }
 
     #[test]
     fn a_secret_is_never_printed() {
         let settings = load(&[("SWITCHBOARD__MODEL__KEY", "hunter2")], &[], None).expect("loads");
         assert_eq!(settings.secret("model.key").expose(), "hunter2");
-        assert!(!format!("{}{}{:?}", settings.to_toml(), settings.to_env(), settings.secret("model.key")).contains("hunter2"));
+        assert!(
+            !format!("{}{}{:?}", settings.to_toml(), settings.to_env(), settings.secret("model.key"))
+                .contains("hunter2")
+        );
     }
 
     #[test]

@@ -35,7 +35,9 @@ pub enum OpenError {
         detail: String,
     },
     /// The file was written by a newer version.
-    #[error("{file} was written by a newer version of Switchboard (migration {version}); use that version, or another data folder")]
+    #[error(
+        "{file} was written by a newer version of Switchboard (migration {version}); use that version, or another data folder"
+    )]
     Newer {
         /// The file.
         file: String,
@@ -66,8 +68,19 @@ impl Sqlite {
         std::fs::create_dir_all(folder).map_err(unwritable)?;
         let path = folder.join(format!("{owner}.db"));
         let file = path.display().to_string();
-        // SQLite says only "unable to open": ask the system why.
-        std::fs::OpenOptions::new().append(true).create(true).open(&path).map_err(unwritable)?;
+        // SQLite says only "unable to open": ask the system why. Never opened if it is there: closing it again would drop the
+        // locks that this process may hold on it.
+        match std::fs::OpenOptions::new().write(true).create_new(true).open(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(unwritable(e)),
+            _ => {}
+        }
+        // Two processes on a fresh folder would both run the first migration.
+        let lock = std::fs::File::create(folder.join(format!("{owner}.lock"))).map_err(unwritable)?;
+        let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock))
+            .await
+            .map_err(std::io::Error::other)
+            .map_err(unwritable)?;
+        let _lock = lock.map_err(unwritable)?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)
@@ -81,7 +94,9 @@ impl Sqlite {
         let failed = |e: sqlx::Error| classify(&file, &e);
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
         migrations.run(&writer).await.map_err(|e| match e {
-            MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => OpenError::Newer { file: file.clone(), version },
+            MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+                OpenError::Newer { file: file.clone(), version }
+            }
             MigrateError::Execute(e) => classify(&file, &e),
             other => OpenError::Other { file: file.clone(), detail: other.to_string() },
         })?;

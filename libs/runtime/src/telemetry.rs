@@ -19,7 +19,12 @@ use crate::settings::{Key, Settings, SettingsError};
 
 /// The settings of this module.
 pub const KEYS: &[Key] = &[
-    Key::new("log.filter", "tracing filter", "info,sqlx=warn,tantivy=warn,hyper=warn,h2=warn,tower=warn", "Which log lines are written."),
+    Key::new(
+        "log.filter",
+        "tracing filter",
+        "info,sqlx=warn,tantivy=warn,hyper=warn,h2=warn,tower=warn",
+        "Which log lines are written.",
+    ),
     Key::new("log.format", "text|json", "text", "json for machines; text reads better in a terminal."),
 ];
 
@@ -65,7 +70,9 @@ pub struct Metrics {
 
 fn latency() -> Histogram {
     // From an in-process hop to the turn's limit.
-    Histogram::new([0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0])
+    Histogram::new([
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0,
+    ])
 }
 
 impl Default for Metrics {
@@ -90,7 +97,9 @@ impl Metrics {
     /// Counts an answered call.
     pub fn observe(&self, service: &str, method: &str, code: &str, took: Duration) {
         let (service, method) = (service.to_owned(), method.to_owned());
-        self.seconds.get_or_create(&MethodLabels { service: service.clone(), method: method.clone() }).observe(took.as_secs_f64());
+        self.seconds
+            .get_or_create(&MethodLabels { service: service.clone(), method: method.clone() })
+            .observe(took.as_secs_f64());
         self.calls.get_or_create(&CallLabels { service, method, code: code.to_owned() }).inc();
     }
 

@@ -33,7 +33,11 @@ impl TraceContext {
             return None;
         }
         let (trace_id, span_id) = (u128::from_str_radix(trace, 16).ok()?, u64::from_str_radix(span, 16).ok()?);
-        (trace_id != 0 && span_id != 0).then_some(TraceContext { trace_id, span_id, flags: u8::from_str_radix(flags, 16).ok()? })
+        (trace_id != 0 && span_id != 0).then_some(TraceContext {
+            trace_id,
+            span_id,
+            flags: u8::from_str_radix(flags, 16).ok()?,
+        })
     }
 
     /// The same trace with a new span: what a call out carries.

@@ -26,7 +26,11 @@ impl Check {
     pub fn text(&mut self, field: &str, value: &str, min: usize, max: usize) -> &mut Self {
         let length = value.chars().count();
         if length < min {
-            let what = if length == 0 { "must not be empty".to_owned() } else { format!("must have at least {min} characters") };
+            let what = if length == 0 {
+                "must not be empty".to_owned()
+            } else {
+                format!("must have at least {min} characters")
+            };
             self.fail(field, what);
         } else if length > max {
             self.fail(field, format!("must have at most {max} characters; it has {length}"));

@@ -43,7 +43,10 @@ impl TestMesh {
         let host = this.host("identity");
         let verifier = this.verifier();
         let routes = Routes::new(server::IdentityServiceServer::new(identity));
-        let public = &["/switchboard.identity.v1.IdentityService/GetKeys", "/switchboard.identity.v1.IdentityService/IssueServiceToken"];
+        let public = &[
+            "/switchboard.identity.v1.IdentityService/GetKeys",
+            "/switchboard.identity.v1.IdentityService/IssueServiceToken",
+        ];
         let served = Served { routes, services: &[], public, verifier };
         this.run(async move |shutdown| serve(served, &host, Listener::InProcess, shutdown, async {}).await);
         this.until_up("identity").await;
@@ -56,7 +59,10 @@ impl TestMesh {
     }
 
     /// Runs a service beside the test; a start that fails fails the test.
-    pub fn run<F: Future<Output = Result<(), StartError>> + Send + 'static>(&self, service: impl FnOnce(Shutdown) -> F) {
+    pub fn run<F: Future<Output = Result<(), StartError>> + Send + 'static>(
+        &self,
+        service: impl FnOnce(Shutdown) -> F,
+    ) {
         let running = service(self.shutdown.clone());
         tokio::spawn(async move {
             if let Err(e) = running.await {
@@ -105,7 +111,16 @@ fn jwks(key: &SigningKey) -> String {
 fn sign(key: &SigningKey, clock: &Clock, role: Role, org: Uuid, user: Uuid) -> String {
     let now = clock.now().as_second();
     let roles = vec![role_name(role).to_owned()];
-    let claims = Claims { sub: user, user_id: user, org, roles, iss: ISSUER.into(), iat: now, exp: now + 3600, jti: clock.new_id() };
+    let claims = Claims {
+        sub: user,
+        user_id: user,
+        org,
+        roles,
+        iss: ISSUER.into(),
+        iat: now,
+        exp: now + 3600,
+        jti: clock.new_id(),
+    };
     key.sign(&claims).expect("signs")
 }
 

@@ -65,7 +65,12 @@ impl<'a> Change<'a> {
             }
         }
         row.last_activity_at = message.created_at;
-        self.commit.events.push(Event { id: message.id, seq, at: message.created_at, kind: EventKind::Message(Box::new(message)) });
+        self.commit.events.push(Event {
+            id: message.id,
+            seq,
+            at: message.created_at,
+            kind: EventKind::Message(Box::new(message)),
+        });
         seq
     }
 
@@ -74,9 +79,18 @@ impl<'a> Change<'a> {
         let seq = self.commit.next.seq + 1;
         let row = self.row();
         row.seq = seq;
-        let change =
-            StatusChange { status: row.status, owner: row.owner, reason: reason.to_owned(), escalation: row.escalation.clone() };
-        self.commit.events.push(Event { id: self.clock.new_id(), seq, at: self.now, kind: EventKind::Status(change) });
+        let change = StatusChange {
+            status: row.status,
+            owner: row.owner,
+            reason: reason.to_owned(),
+            escalation: row.escalation.clone(),
+        };
+        self.commit.events.push(Event {
+            id: self.clock.new_id(),
+            seq,
+            at: self.now,
+            kind: EventKind::Status(Box::new(change)),
+        });
         seq
     }
 

@@ -7,16 +7,36 @@ use switchboard_runtime::{Key, Settings, SettingsError};
 
 /// The documented settings.
 pub const KEYS: &[Key] = &[
-    Key::new("stores.ledger", "sqlite:FOLDER", "sqlite:", "Where ledgers are kept; without a folder, under the data folder."),
+    Key::new(
+        "stores.ledger",
+        "sqlite:FOLDER",
+        "sqlite:",
+        "Where ledgers are kept; without a folder, under the data folder.",
+    ),
     Key::new(
         "conversation.turn_lease",
         "duration",
         "20s",
         "How long a turn may run before another process may take it up: longer than the edge's deadline for a turn.",
     ),
-    Key::new("conversation.reopen_window", "duration", "7d", "A customer who writes within this time reopens the same matter."),
-    Key::new("edge.public_url", "URL", "", "Where customers reach the edge, for links in mails; empty: the address it listens on."),
-    Key::new("conversation.idle_after", "duration", "24h", "An open conversation without a word for this long is closed."),
+    Key::new(
+        "conversation.reopen_window",
+        "duration",
+        "7d",
+        "A customer who writes within this time reopens the same matter.",
+    ),
+    Key::new(
+        "edge.public_url",
+        "URL",
+        "",
+        "Where customers reach the edge, for links in mails; empty: the address it listens on.",
+    ),
+    Key::new(
+        "conversation.idle_after",
+        "duration",
+        "24h",
+        "An open conversation without a word for this long is closed.",
+    ),
     Key::new(
         "conversation.action_wait",
         "duration",
@@ -47,7 +67,12 @@ impl Config {
     pub fn read(settings: &Settings) -> Result<Self, SettingsError> {
         let ledger = settings.text("stores.ledger");
         let Some(folder) = ledger.strip_prefix("sqlite:") else {
-            return Err(settings.wrong("stores.ledger", &ledger, "settings", &"this build has the driver sqlite: only"));
+            return Err(settings.wrong(
+                "stores.ledger",
+                &ledger,
+                "settings",
+                &"this build has the driver sqlite: only",
+            ));
         };
         Ok(Config {
             data: if folder.is_empty() { settings.text("data").into() } else { folder.into() },

@@ -24,7 +24,13 @@ fn actor(caller: &Caller) -> Actor {
 
 impl Engine {
     /// Hands over because somebody asked for it outside a turn. Twice is once.
-    pub async fn escalate(self: &Arc<Self>, caller: &Caller, id: Uuid, reason: &str, priority: Option<Priority>) -> Result<Conversation, Error> {
+    pub async fn escalate(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: Uuid,
+        reason: &str,
+        priority: Option<Priority>,
+    ) -> Result<Conversation, Error> {
         let seen = self.see(caller, id).await?;
         if seen.status == Status::Escalated {
             return Ok(seen);
@@ -37,7 +43,11 @@ impl Engine {
                 default_route(now)
             }
         };
-        let reason = if reason.is_empty() { if actor(caller) == Actor::Customer { "customer_request" } else { "agent_request" } } else { reason };
+        let reason = if reason.is_empty() {
+            if actor(caller) == Actor::Customer { "customer_request" } else { "agent_request" }
+        } else {
+            reason
+        };
         let latest = self.store.latest_messages(seen.org, id, seen.seq, 1).await?.pop();
         let said = latest.map(|m| m.content.chars().take(280).collect::<String>()).unwrap_or_default();
         let summary = format!("Handed over on request ({reason}).\nLast message: {said}");
@@ -52,7 +62,11 @@ impl Engine {
                 let row = self.open_hand_off(change, reason, &route, &summary);
                 effect = Some(row);
                 change.tell(reason);
-                let message = change.message(Sender::System, None, "A human agent will take over this conversation as soon as possible.");
+                let message = change.message(
+                    Sender::System,
+                    None,
+                    "A human agent will take over this conversation as soon as possible.",
+                );
                 change.say(message);
                 Ok(true)
             })
@@ -156,7 +170,12 @@ impl Engine {
                     row.owner_epoch += 1;
                 }
                 if change.row().escalation.as_ref().is_none_or(|e| e.resolved_at.is_some()) {
-                    self.open_hand_off(change, "agent_takeover", &route, "Taken over by an agent while the AI was talking.");
+                    self.open_hand_off(
+                        change,
+                        "agent_takeover",
+                        &route,
+                        "Taken over by an agent while the AI was talking.",
+                    );
                 }
                 change.with_hand_off(|e| {
                     e.assigned_to = Some(agent);
@@ -188,7 +207,8 @@ impl Engine {
                 });
                 change.row().state.failed_turns = 0;
                 change.row().state.angry_messages = 0;
-                let message = change.message(Sender::System, None, "The virtual assistant is back in the conversation.");
+                let message =
+                    change.message(Sender::System, None, "The virtual assistant is back in the conversation.");
                 change.say(message);
                 change.tell("released");
                 Ok(true)
@@ -204,7 +224,14 @@ impl Engine {
     }
 
     /// Ends the matter for somebody.
-    pub async fn resolve_as(&self, org: Uuid, id: Uuid, actor: Actor, by: Option<Uuid>, summary: &str) -> Result<Conversation, Error> {
+    pub async fn resolve_as(
+        &self,
+        org: Uuid,
+        id: Uuid,
+        actor: Actor,
+        by: Option<Uuid>,
+        summary: &str,
+    ) -> Result<Conversation, Error> {
         let (row, _) = self
             .change(org, id, |change| {
                 if change.row().status == Status::Resolved {
@@ -264,7 +291,12 @@ impl Engine {
     }
 
     /// A human agent's message to the customer.
-    pub async fn speak(&self, caller: &Caller, row: &Conversation, incoming: crate::turn::Incoming) -> Result<(Conversation, Message), Error> {
+    pub async fn speak(
+        &self,
+        caller: &Caller,
+        row: &Conversation,
+        incoming: crate::turn::Incoming,
+    ) -> Result<(Conversation, Message), Error> {
         if let Some(client_id) = &incoming.client_message_id
             && let Some(message) = self.store.message_by_client_id(row.org, row.id, client_id).await?
         {
@@ -320,12 +352,23 @@ impl Engine {
     /// An internal note.
     pub async fn note(&self, caller: &Caller, id: Uuid, content: &str, request_id: &str) -> Result<Note, Error> {
         let row = self.see(caller, id).await?;
-        let note = Note { id: self.clock.new_id(), author: caller.user, content: content.to_owned(), created_at: self.clock.now() };
+        let note = Note {
+            id: self.clock.new_id(),
+            author: caller.user,
+            content: content.to_owned(),
+            created_at: self.clock.now(),
+        };
         self.store.add_note(row.org, id, note, Some(request_id).filter(|r| !r.is_empty())).await
     }
 
     /// Merges into the context, if the caller has seen the newest state.
-    pub async fn merge_context(&self, caller: &Caller, id: Uuid, patch: &Map<String, Value>, seen: u64) -> Result<Conversation, Error> {
+    pub async fn merge_context(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        patch: &Map<String, Value>,
+        seen: u64,
+    ) -> Result<Conversation, Error> {
         self.see(caller, id).await?;
         let (row, _) = self
             .change(caller.org, id, |change| {
@@ -341,7 +384,13 @@ impl Engine {
     }
 
     /// What a person wrote on the case in Salesforce appears in the chat.
-    pub async fn comment_from_case(&self, org: Uuid, id: Uuid, body: &str, change_id: &str) -> Result<Option<Event>, Error> {
+    pub async fn comment_from_case(
+        &self,
+        org: Uuid,
+        id: Uuid,
+        body: &str,
+        change_id: &str,
+    ) -> Result<Option<Event>, Error> {
         let client_id = format!("salesforce:{change_id}");
         let (_, _) = self
             .change(org, id, |change| {

@@ -85,9 +85,19 @@ impl Hands {
     }
 
     /// Carries out an action that only reads.
-    pub async fn look(&self, c: &Conversation, planned: &Planned, limit: Duration) -> Result<BTreeMap<String, String>, String> {
-        let order =
-            Order { action_type: &planned.action_type, parameters: &planned.parameters, key: "", conversation: c.id, user: c.user };
+    pub async fn look(
+        &self,
+        c: &Conversation,
+        planned: &Planned,
+        limit: Duration,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let order = Order {
+            action_type: &planned.action_type,
+            parameters: &planned.parameters,
+            key: "",
+            conversation: c.id,
+            user: c.user,
+        };
         match tokio::time::timeout(limit, self.targets.carry_out(order)).await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(fault)) => Err(fault.name().to_owned()),

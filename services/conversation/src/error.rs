@@ -59,20 +59,37 @@ impl From<sqlx::Error> for Error {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let (reason, detail) = match &error {
-            Error::ConversationNotFound(id) => (Reason::ConversationNotFound, format!("There is no conversation {id} that you can see.")),
-            Error::MessageNotFound(id) => (Reason::MessageNotFound, format!("There is no AI message {id} in this conversation.")),
-            Error::DraftNotFound(id) => (Reason::DraftNotFound, format!("There is no unsent draft {id} in this conversation.")),
-            Error::Refused(refusal) => (Reason::StateConflict, refusal.to_string()),
-            Error::NotOwner => (Reason::NotOwner, "You do not own this conversation. Take it over first, if nobody else has it.".into()),
-            Error::MessageIdReused => (Reason::MessageIdReused, "This client_message_id was used before with other content. Use a new one.".into()),
-            Error::RequestIdReused => {
-                (Reason::IdempotencyKeyReused, "This idempotency key was used before with another request. Use a new one.".into())
+            Error::ConversationNotFound(id) => {
+                (Reason::ConversationNotFound, format!("There is no conversation {id} that you can see."))
             }
-            Error::Stale(seq) => (Reason::Stale, format!("It was changed in the meantime: the newest ETag is \"{seq}\". Read it again.")),
+            Error::MessageNotFound(id) => {
+                (Reason::MessageNotFound, format!("There is no AI message {id} in this conversation."))
+            }
+            Error::DraftNotFound(id) => {
+                (Reason::DraftNotFound, format!("There is no unsent draft {id} in this conversation."))
+            }
+            Error::Refused(refusal) => (Reason::StateConflict, refusal.to_string()),
+            Error::NotOwner => (
+                Reason::NotOwner,
+                "You do not own this conversation. Take it over first, if nobody else has it.".into(),
+            ),
+            Error::MessageIdReused => (
+                Reason::MessageIdReused,
+                "This client_message_id was used before with other content. Use a new one.".into(),
+            ),
+            Error::RequestIdReused => (
+                Reason::IdempotencyKeyReused,
+                "This idempotency key was used before with another request. Use a new one.".into(),
+            ),
+            Error::Stale(seq) => {
+                (Reason::Stale, format!("It was changed in the meantime: the newest ETag is \"{seq}\". Read it again."))
+            }
             Error::Forbidden(why) => (Reason::PermissionDenied, (*why).into()),
             Error::Contended => (Reason::Unavailable, "Too many writers at once. Try again.".into()),
             Error::Store(_) => (Reason::StoreFailed, "The data store is not available right now. Try again.".into()),
-            Error::Unreadable(_) => (Reason::Internal, "Something went wrong on our side. The trace id finds it in the log.".into()),
+            Error::Unreadable(_) => {
+                (Reason::Internal, "Something went wrong on our side. The trace id finds it in the log.".into())
+            }
             Error::Remote(_) => {
                 let Error::Remote(fault) = error else { unreachable!("matched above") };
                 return fault;

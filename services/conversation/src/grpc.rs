@@ -4,7 +4,10 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
-use switchboard_proto::{conversation::v1 as pb, conversation::v1::conversation_service_server::ConversationService, convert, events::v1 as ev, types::v1 as types};
+use switchboard_proto::{
+    conversation::v1 as pb, conversation::v1::conversation_service_server::ConversationService, convert,
+    events::v1 as ev, types::v1 as types,
+};
 use switchboard_runtime::{Caller, Fault, Role, Shutdown, caller::STAFF, page, validate::Check};
 use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status as RpcStatus};
@@ -74,7 +77,10 @@ impl Conversations {
 
 #[tonic::async_trait]
 impl ConversationService for Conversations {
-    async fn create_conversation(&self, request: Request<pb::CreateConversationRequest>) -> Answer<pb::CreateConversationResponse> {
+    async fn create_conversation(
+        &self,
+        request: Request<pb::CreateConversationRequest>,
+    ) -> Answer<pb::CreateConversationResponse> {
         let (caller, r) = (Caller::current()?, request.into_inner());
         let mut check = Check::new();
         let channel = r.channel();
@@ -144,7 +150,10 @@ impl ConversationService for Conversations {
         Ok(Response::new(pb::ProcessMessageResponse { outcome: Some(out::outcome(&outcome)) }))
     }
 
-    async fn get_conversation_state(&self, request: Request<pb::GetConversationStateRequest>) -> Answer<pb::GetConversationStateResponse> {
+    async fn get_conversation_state(
+        &self,
+        request: Request<pb::GetConversationStateRequest>,
+    ) -> Answer<pb::GetConversationStateResponse> {
         let (_, row) = self.seen(&request.get_ref().conversation_id).await?;
         let messages = self.engine.store.latest_messages(row.org, row.id, row.seq, NEWEST).await.map_err(fault)?;
         let m = self.engine.store.metrics(row.org, row.id).await.map_err(fault)?;
@@ -165,13 +174,18 @@ impl ConversationService for Conversations {
                 sentiment_score: m.sentiment,
             }),
             resolution_type: out::resolution(row.resolution).into(),
-            resolution_time_seconds: row.ended_at.map(|e| u64::try_from(e.duration_since(row.created_at).as_secs()).unwrap_or_default()),
+            resolution_time_seconds: row
+                .ended_at
+                .map(|e| u64::try_from(e.duration_since(row.created_at).as_secs()).unwrap_or_default()),
             satisfaction_score: row.rating,
             satisfaction_feedback: row.rating_comment.clone(),
         }))
     }
 
-    async fn list_conversations(&self, request: Request<pb::ListConversationsRequest>) -> Answer<pb::ListConversationsResponse> {
+    async fn list_conversations(
+        &self,
+        request: Request<pb::ListConversationsRequest>,
+    ) -> Answer<pb::ListConversationsResponse> {
         let (caller, r) = (Caller::current()?, request.into_inner());
         let status = match r.status() {
             ev::ConversationStatus::Unspecified => None,
@@ -334,7 +348,10 @@ impl ConversationService for Conversations {
             conversation: Some(out::conversation(row)),
             escalation: row.escalation.as_ref().map(out::escalation),
         };
-        Ok(Response::new(pb::ListQueueResponse { items: rows.iter().map(item).collect(), next_page_token: next.unwrap_or_default() }))
+        Ok(Response::new(pb::ListQueueResponse {
+            items: rows.iter().map(item).collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
     }
 
     async fn add_note(&self, request: Request<pb::AddNoteRequest>) -> Answer<pb::AddNoteResponse> {
@@ -373,11 +390,15 @@ impl ConversationService for Conversations {
         Ok(Response::new(pb::GetReceiptResponse { receipt: receipt.as_object().map(convert::to_struct) }))
     }
 
-    async fn list_answers_citing(&self, request: Request<pb::ListAnswersCitingRequest>) -> Answer<pb::ListAnswersCitingResponse> {
+    async fn list_answers_citing(
+        &self,
+        request: Request<pb::ListAnswersCitingRequest>,
+    ) -> Answer<pb::ListAnswersCitingResponse> {
         let (caller, r) = (Caller::with_role(STAFF)?, request.into_inner());
         id("article_id", &r.article_id)?;
         let (size, version) = (page::size(r.page_size)?, (r.version > 0).then_some(r.version));
-        let found = self.engine.store.citing(caller.org, &r.article_id, version, size, &r.page_token).await.map_err(fault)?;
+        let found =
+            self.engine.store.citing(caller.org, &r.article_id, version, size, &r.page_token).await.map_err(fault)?;
         Ok(Response::new(pb::ListAnswersCitingResponse {
             answers: found.0.iter().map(out::citing).collect(),
             next_page_token: found.1.unwrap_or_default(),
@@ -412,8 +433,18 @@ impl ConversationService for Conversations {
 
 /// An event that a watcher has seen already.
 fn nothing(seq: u64) -> crate::model::Event {
-    let change = crate::model::StatusChange { status: Status::Active, owner: Owner::Ai, reason: String::new(), escalation: None };
-    crate::model::Event { id: Uuid::nil(), seq, at: jiff::Timestamp::UNIX_EPOCH, kind: EventKind::Status(change) }
+    let change = crate::model::StatusChange {
+        status: Status::Active,
+        owner: Owner::Ai,
+        reason: String::new(),
+        escalation: None,
+    };
+    crate::model::Event {
+        id: Uuid::nil(),
+        seq,
+        at: jiff::Timestamp::UNIX_EPOCH,
+        kind: EventKind::Status(Box::new(change)),
+    }
 }
 
 /// How a stream's maker hands items on; none once the watcher is gone.

@@ -35,12 +35,7 @@ use tokio::sync::Notify;
 use tonic::service::Routes;
 
 use crate::{
-    config::Config,
-    effects::Hands,
-    engine::Engine,
-    hub::Hub,
-    mind::MeshMind,
-    store::sqlite::SqliteStore,
+    config::Config, effects::Hands, engine::Engine, hub::Hub, mind::MeshMind, store::sqlite::SqliteStore,
     targets::MeshTargets,
 };
 
@@ -58,7 +53,9 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         public_url: config.public_url.clone(),
     };
     let published = Counter::default();
-    host.metrics.register(|registry| registry.register("events_published", "Conversation events handed to the bus", published.clone()));
+    host.metrics.register(|registry| {
+        registry.register("events_published", "Conversation events handed to the bus", published.clone())
+    });
     let engine = Arc::new(Engine {
         store: Arc::new(store.clone()),
         mind: Arc::new(MeshMind { orchestrator: host.connect("orchestrator")?, rules: host.connect("rules")? }),

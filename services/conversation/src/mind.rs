@@ -116,7 +116,13 @@ pub trait Mind: Send + Sync {
     /// One turn's thought.
     async fn think(&self, question: Question<'_>) -> Result<Thought, Fault>;
     /// Where a hand-off goes that no turn decided.
-    async fn route(&self, category: &str, priority: Option<Priority>, tier: &str, now: Timestamp) -> Result<Route, Fault>;
+    async fn route(
+        &self,
+        category: &str,
+        priority: Option<Priority>,
+        tier: &str,
+        now: Timestamp,
+    ) -> Result<Route, Fault>;
 }
 
 /// The orchestrator and rules of the mesh.
@@ -135,7 +141,13 @@ impl Mind for MeshMind {
         thought(answer, question.now)
     }
 
-    async fn route(&self, category: &str, priority: Option<Priority>, tier_name: &str, now: Timestamp) -> Result<Route, Fault> {
+    async fn route(
+        &self,
+        category: &str,
+        priority: Option<Priority>,
+        tier_name: &str,
+        now: Timestamp,
+    ) -> Result<Route, Fault> {
         let request = rules::DetermineRoutingRequest {
             ticket_category: category.to_owned(),
             priority: priority.map_or(types::Priority::Medium, to_priority).into(),
@@ -148,12 +160,14 @@ impl Mind for MeshMind {
 }
 
 fn broken(what: &str) -> Fault {
-    Fault::new(Reason::ProcessingFailed, "The answer of another service could not be used.").with_source(what.to_owned())
+    Fault::new(Reason::ProcessingFailed, "The answer of another service could not be used.")
+        .with_source(what.to_owned())
 }
 
 fn ask(q: &Question<'_>) -> pb::ProcessRequestRequest {
     let c = q.conversation;
-    let variables = c.context.iter().map(|(k, v)| (k.clone(), v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect();
+    let variables =
+        c.context.iter().map(|(k, v)| (k.clone(), v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect();
     pb::ProcessRequestRequest {
         message: q.text.clone(),
         context: Some(rules::Facts {
@@ -170,7 +184,12 @@ fn ask(q: &Question<'_>) -> pb::ProcessRequestRequest {
             variables,
             ..rules::Facts::default()
         }),
-        user_profile: Some(pb::UserProfile { user_id: c.user.to_string(), tier: tier(&c.state.tier).into(), email: c.state.email.clone(), language: c.language.clone() }),
+        user_profile: Some(pb::UserProfile {
+            user_id: c.user.to_string(),
+            tier: tier(&c.state.tier).into(),
+            email: c.state.email.clone(),
+            language: c.language.clone(),
+        }),
         conversation_history: q
             .history
             .iter()
@@ -240,7 +259,11 @@ fn thought(answer: pb::ProcessRequestResponse, now: Timestamp) -> Result<Thought
         actions: decision
             .actions
             .into_iter()
-            .map(|a| Planned { action_type: a.action_type, parameters: a.parameters.into_iter().collect(), read_only: a.read_only })
+            .map(|a| Planned {
+                action_type: a.action_type,
+                parameters: a.parameters.into_iter().collect(),
+                read_only: a.read_only,
+            })
             .collect(),
         flow,
         rung,
@@ -317,7 +340,14 @@ pub fn from_priority(p: types::Priority) -> Option<Priority> {
 }
 
 fn entity(e: types::Entity) -> Entity {
-    Entity { kind: e.r#type, value: e.value, normalized: e.normalized, start: e.start, end: e.end, confidence: e.confidence }
+    Entity {
+        kind: e.r#type,
+        value: e.value,
+        normalized: e.normalized,
+        start: e.start,
+        end: e.end,
+        confidence: e.confidence,
+    }
 }
 
 fn citation(c: types::Citation) -> Citation {

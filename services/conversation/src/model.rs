@@ -428,7 +428,7 @@ pub enum EventKind {
     /// A message.
     Message(Box<Message>),
     /// Status, owner or context.
-    Status(StatusChange),
+    Status(Box<StatusChange>),
 }
 
 /// A change without a message.

@@ -36,14 +36,22 @@ pub struct Start {
 
 impl Engine {
     /// Begins a conversation, and with a first message runs its first turn. True if an earlier request had begun it.
-    pub async fn begin(self: &Arc<Self>, caller: &Caller, start: Start) -> Result<(Conversation, Option<Outcome>, bool), Error> {
+    pub async fn begin(
+        self: &Arc<Self>,
+        caller: &Caller,
+        start: Start,
+    ) -> Result<(Conversation, Option<Outcome>, bool), Error> {
         let user = start.user.unwrap_or(caller.user);
         if user != caller.user && caller.role == Role::Customer {
             return Err(Error::Forbidden("A customer can only start its own conversations."));
         }
         let fingerprint = fingerprint(user, &start);
         let row = self.new_row(caller.org, user, &start).await;
-        let new = NewConversation { row: row.clone(), request_id: start.request_id.clone(), fingerprint: fingerprint.clone() };
+        let new = NewConversation {
+            row: row.clone(),
+            request_id: start.request_id.clone(),
+            fingerprint: fingerprint.clone(),
+        };
         let (row, repeated) = match self.store.create(new).await? {
             None => (row, false),
             Some((_, earlier)) if earlier != fingerprint => return Err(Error::RequestIdReused),
@@ -81,7 +89,8 @@ impl Engine {
         };
         let mut next = self.new_row(row.org, row.user, &start).await;
         next.previous = Some(row.id);
-        let new = NewConversation { row: next.clone(), request_id: start.request_id, fingerprint: CONTINUED.to_owned() };
+        let new =
+            NewConversation { row: next.clone(), request_id: start.request_id, fingerprint: CONTINUED.to_owned() };
         Ok(self.store.create(new).await?.map_or(next, |(earlier, _)| earlier))
     }
 
@@ -121,6 +130,7 @@ impl Engine {
 }
 
 fn fingerprint(user: Uuid, start: &Start) -> String {
-    let text = serde_json::json!([user, start.channel, start.initial_message, start.metadata, start.language]).to_string();
+    let text =
+        serde_json::json!([user, start.channel, start.initial_message, start.metadata, start.language]).to_string();
     format!("{:x}", Sha256::digest(text.as_bytes()))
 }

@@ -131,7 +131,14 @@ pub trait Store: Send + Sync {
     async fn metrics(&self, org: Uuid, id: Uuid) -> Result<Metrics, Error>;
 
     /// Conversations by newest activity.
-    async fn list(&self, org: Uuid, user: Option<Uuid>, status: Option<Status>, size: u32, after: &str) -> Result<Page<Conversation>, Error>;
+    async fn list(
+        &self,
+        org: Uuid,
+        user: Option<Uuid>,
+        status: Option<Status>,
+        size: u32,
+        after: &str,
+    ) -> Result<Page<Conversation>, Error>;
     /// Open hand-offs by priority, then deadline.
     async fn queue(&self, org: Uuid, size: u32, after: &str) -> Result<Page<Conversation>, Error>;
     /// Drafts that were not sent.
@@ -141,12 +148,25 @@ pub trait Store: Send + Sync {
     /// Notes, oldest first.
     async fn notes(&self, org: Uuid, id: Uuid) -> Result<Vec<Note>, Error>;
     /// Replies that cite an article, newest first.
-    async fn citing(&self, org: Uuid, article: &str, version: Option<u32>, size: u32, after: &str) -> Result<Page<CitingAnswer>, Error>;
+    async fn citing(
+        &self,
+        org: Uuid,
+        article: &str,
+        version: Option<u32>,
+        size: u32,
+        after: &str,
+    ) -> Result<Page<CitingAnswer>, Error>;
 
     /// Effects by key.
     async fn effects_by_key(&self, org: Uuid, keys: &[String]) -> Result<Vec<Effect>, Error>;
     /// Effects, newest first.
-    async fn effects(&self, org: Uuid, status: Option<&'static str>, size: u32, after: &str) -> Result<Page<Effect>, Error>;
+    async fn effects(
+        &self,
+        org: Uuid,
+        status: Option<&'static str>,
+        size: u32,
+        after: &str,
+    ) -> Result<Page<Effect>, Error>;
     /// Claims effects of all organizations whose time has come: they are running until `until`.
     async fn claim_effects(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Effect>, Error>;
     /// Writes an effect's progress.

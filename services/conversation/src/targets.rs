@@ -86,7 +86,11 @@ impl Targets for MeshTargets {
             "lookup_order" => self.lookup_order(&order).await,
             "password_reset" => self.password_reset(&order).await,
             "send_email" => {
-                let email = notify::Email { to: take(&order, "to")?, subject: take(&order, "subject")?, text: take(&order, "text")? };
+                let email = notify::Email {
+                    to: take(&order, "to")?,
+                    subject: take(&order, "subject")?,
+                    text: take(&order, "text")?,
+                };
                 self.send(order.key, Content::Email(email)).await
             }
             "notify_slack" => {
@@ -98,7 +102,10 @@ impl Targets for MeshTargets {
                 let webhook = notify::Webhook { event_type: take(&order, "event_type")?, payload_json: payload };
                 self.send(order.key, Content::Webhook(webhook)).await
             }
-            other => Err(Fault::new(Reason::NotImplemented, format!("There is no action `{other}`. Mend the policy bundle."))),
+            other => Err(Fault::new(
+                Reason::NotImplemented,
+                format!("There is no action `{other}`. Mend the policy bundle."),
+            )),
         }
     }
 
@@ -124,9 +131,12 @@ impl Targets for MeshTargets {
 }
 
 fn take(order: &Order<'_>, name: &str) -> Result<String, Fault> {
-    order.parameters.get(name).filter(|v| !v.is_empty()).cloned().ok_or_else(|| {
-        Fault::field(name, format!("the action {} needs it; mend the policy bundle", order.action_type))
-    })
+    order
+        .parameters
+        .get(name)
+        .filter(|v| !v.is_empty())
+        .cloned()
+        .ok_or_else(|| Fault::field(name, format!("the action {} needs it; mend the policy bundle", order.action_type)))
 }
 
 impl MeshTargets {
@@ -177,7 +187,8 @@ impl MeshTargets {
     async fn lookup_case(&self, order: &Order<'_>) -> Result<Outcome, Fault> {
         let key = Some(sf::get_case_request::Key::CaseNumber(take(order, "case_number")?));
         let case = self.salesforce().get_case(sf::GetCaseRequest { key }).await?.into_inner().case.unwrap_or_default();
-        let updated = case.update_time.as_ref().and_then(convert::from_timestamp).map(|t| t.strftime("%B %-d").to_string());
+        let updated =
+            case.update_time.as_ref().and_then(convert::from_timestamp).map(|t| t.strftime("%B %-d").to_string());
         Ok([
             ("case_number".to_owned(), case.case_number),
             ("status".to_owned(), case.status),
@@ -190,7 +201,8 @@ impl MeshTargets {
     async fn lookup_order(&self, order: &Order<'_>) -> Result<Outcome, Fault> {
         let request = sf::GetOrderRequest { order_number: take(order, "order_number")? };
         let found = self.salesforce().get_order(request).await?.into_inner().order.unwrap_or_default();
-        let delivery = found.delivery_time.as_ref().and_then(convert::from_timestamp).map(|t| t.strftime("%B %-d").to_string());
+        let delivery =
+            found.delivery_time.as_ref().and_then(convert::from_timestamp).map(|t| t.strftime("%B %-d").to_string());
         Ok([
             ("order_number".to_owned(), found.order_number),
             ("status".to_owned(), found.status.to_lowercase()),
@@ -207,9 +219,13 @@ impl MeshTargets {
         // identity wants a UUID: the same one for the same key.
         let request_id = uuid_of(order.key).to_string();
         let mut identity = IdentityServiceClient::new(self.identity.clone());
-        let started = identity.start_password_reset(StartPasswordResetRequest { request_id, email: email.clone() }).await?.into_inner();
+        let started = identity
+            .start_password_reset(StartPasswordResetRequest { request_id, email: email.clone() })
+            .await?
+            .into_inner();
         if started.known {
-            let name = if started.full_name.is_empty() { "Hello".to_owned() } else { format!("Hello {}", started.full_name) };
+            let name =
+                if started.full_name.is_empty() { "Hello".to_owned() } else { format!("Hello {}", started.full_name) };
             let text = format!(
                 "{name},\n\nsomebody asked for a new password for this address. If it was you, choose one here within an hour:\n\n\
                  {}/reset#token={}\n\nIf it was not you, do nothing: your password stays as it is.\n",

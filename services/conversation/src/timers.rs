@@ -93,7 +93,9 @@ impl Engine {
             if taken {
                 tracing::info!(conversation = %id, "a left turn is taken up");
                 let engine = self.clone();
-                let started = self.host.as_service(&self.verifier, org, self.config.turn_lease, async move { engine.start(org, id, token) });
+                let started = self.host.as_service(&self.verifier, org, self.config.turn_lease, async move {
+                    engine.start(org, id, token)
+                });
                 started.await?;
             }
         }
@@ -128,7 +130,8 @@ impl Engine {
                     return Ok(false);
                 }
                 // Answered and nothing open: the customer had what they came for, as far as anybody knows.
-                let answered = row.last_user_seq > 0 && row.answered_seq >= row.last_user_seq && row.state.flow.is_none();
+                let answered =
+                    row.last_user_seq > 0 && row.answered_seq >= row.last_user_seq && row.state.flow.is_none();
                 let answered = answered && row.owner == Owner::Ai && row.state.failed_turns == 0;
                 let trigger = if answered { Trigger::IdleAnswered } else { Trigger::IdleOpen };
                 change.step(trigger, Actor::System)?;
@@ -164,7 +167,9 @@ impl Engine {
                 }
                 Outside::Closed { case_number } => {
                     if let Some(conversation) = self.store.by_case(org, &case_number).await? {
-                        let closed = self.resolve_as(org, conversation, Actor::System, None, "The case was closed in Salesforce.").await;
+                        let closed = self
+                            .resolve_as(org, conversation, Actor::System, None, "The case was closed in Salesforce.")
+                            .await;
                         if let Err(Error::Refused(refusal)) = closed {
                             tracing::debug!(%refusal, "a closed case changes nothing");
                         }

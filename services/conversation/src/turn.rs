@@ -22,8 +22,8 @@ use crate::{
     machine::{Actor, Owner, Status, Trigger},
     mind::{Planned, Question, Thought, Verdict, default_route},
     model::{
-        Action, ActionStatus, Analysis, Attachment, Citation, ContentType, Conversation, Draft, Effect, Escalation, EventKind, Message,
-        Outcome, Rung, Sender, Sentiment, Turn,
+        Action, ActionStatus, Analysis, Attachment, Citation, ContentType, Conversation, Draft, Effect, Escalation,
+        EventKind, Message, Outcome, Rung, Sender, Sentiment, Turn,
     },
     store::{Answered, Committed},
 };
@@ -62,7 +62,7 @@ enum Appended {
     /// It joins the next turn.
     Joins { seq: u64 },
     /// A human has it.
-    Silent(Box<Conversation>, Message),
+    Silent(Box<(Conversation, Message)>),
     /// It was there already.
     Again(Box<Message>),
 }
@@ -73,7 +73,7 @@ impl Engine {
         // Watched before it is stored: no reply can slip by.
         let watch = self.hub.watch(row.id);
         let seq = match self.append(row.org, row.id, &incoming).await? {
-            Appended::Silent(row, message) => return Ok(silent(&row, &message)),
+            Appended::Silent(both) => return Ok(silent(&both.0, &both.1)),
             Appended::Again(message) => {
                 if message.content != incoming.content || message.sender != incoming.sender {
                     return Err(Error::MessageIdReused);
@@ -137,7 +137,7 @@ impl Engine {
                 let now = change.now;
                 let row = change.row();
                 appended = Some(if row.owner == Owner::Human {
-                    Appended::Silent(Box::new(row.clone()), Message { seq, ..stored })
+                    Appended::Silent(Box::new((row.clone(), Message { seq, ..stored })))
                 } else if row.in_turn(now) {
                     Appended::Joins { seq }
                 } else {
@@ -226,7 +226,8 @@ impl Engine {
         let question = Question {
             conversation: &row,
             text: burst.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n"),
-            user_messages: u32::try_from(history.iter().filter(|m| m.sender == Sender::User).count() + burst.len()).unwrap_or(u32::MAX),
+            user_messages: u32::try_from(history.iter().filter(|m| m.sender == Sender::User).count() + burst.len())
+                .unwrap_or(u32::MAX),
             history,
             now,
         };
@@ -239,10 +240,8 @@ impl Engine {
             Err(_) => last_rung(&row, "DEADLINE_EXCEEDED", now),
         };
         let summary = summary(&row, history, &burst, &thought);
-        let (done, changed) = match self.act(&row, token, first.id, &thought, &summary, &text).await? {
-            Some(acted) => acted,
-            None => (Done::default(), vec![]),
-        };
+        // A turn that was lost meanwhile did nothing; what is left of it is decided in the last transaction.
+        let (done, changed) = self.act(&row, token, first.id, &thought, &summary, &text).await?.unwrap_or_default();
         let reply = Reply { thought: &thought, done: &done, changed: &changed, summary: &summary, first, last };
         self.finish(&row, token, reply).await
     }
@@ -271,7 +270,8 @@ impl Engine {
             // Not due for the worker while this turn tries them: a second hand would only knock at the same door.
             let due = self.from_now(self.config.turn_lease);
             self.change(row.org, row.id, |change| {
-                held = change.row().turn.as_ref().is_some_and(|t| t.token == token) && change.row().owner_epoch == row.owner_epoch;
+                held = change.row().turn.as_ref().is_some_and(|t| t.token == token)
+                    && change.row().owner_epoch == row.owner_epoch;
                 change.commit.effects = rows.iter().cloned().map(|e| Effect { next_attempt_at: due, ..e }).collect();
                 Ok(held)
             })
@@ -364,14 +364,32 @@ struct Done {
 }
 
 impl Done {
-    fn went_well(&mut self, id: Option<Uuid>, planned: &Planned, status: ActionStatus, result: BTreeMap<String, String>) {
+    fn went_well(
+        &mut self,
+        id: Option<Uuid>,
+        planned: &Planned,
+        status: ActionStatus,
+        result: BTreeMap<String, String>,
+    ) {
         self.results.extend(result.clone());
-        self.actions.push(Action { id, action_type: planned.action_type.clone(), parameters: shown(planned), status, result });
+        self.actions.push(Action {
+            id,
+            action_type: planned.action_type.clone(),
+            parameters: shown(planned),
+            status,
+            result,
+        });
     }
 
     fn failed(&mut self, id: Option<Uuid>, planned: &Planned, status: ActionStatus) {
         self.any_failed |= status == ActionStatus::Failed;
-        let action = Action { id, action_type: planned.action_type.clone(), parameters: shown(planned), status, result: BTreeMap::new() };
+        let action = Action {
+            id,
+            action_type: planned.action_type.clone(),
+            parameters: shown(planned),
+            status,
+            result: BTreeMap::new(),
+        };
         self.actions.push(action);
     }
 }
@@ -379,7 +397,12 @@ impl Done {
 /// What of an action's parameters the customer sees: not what was put together for the human.
 fn shown(planned: &Planned) -> BTreeMap<String, String> {
     let internal = ["description", "sla_deadline", "queue", "origin"];
-    planned.parameters.iter().filter(|(k, _)| !internal.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+    planned
+        .parameters
+        .iter()
+        .filter(|(k, _)| !internal.contains(&k.as_str()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 /// A reply in the making.
@@ -450,12 +473,17 @@ impl Reply<'_> {
         let seq = change.row().seq + 1;
         let text = self.text();
         let mut message = change.message(Sender::AiAgent, None, text.clone());
-        message.analysis = Analysis { intent: Some(thought.intent.clone()), confidence: Some(thought.confidence), ..Analysis::default() };
+        message.analysis = Analysis {
+            intent: Some(thought.intent.clone()),
+            confidence: Some(thought.confidence),
+            ..Analysis::default()
+        };
         message.citations = self.citations();
         let row = change.row().clone();
         message.outcome = Some(Box::new(self.outcome(&row, message.id, seq, text)));
         let changed_status = (started.status, started.owner) != (row.status, row.owner);
-        change.commit.answered = Some(Answered { seqs: (self.first.seq, self.last.seq), reply_seq: seq, analysis: self.analysis() });
+        change.commit.answered =
+            Some(Answered { seqs: (self.first.seq, self.last.seq), reply_seq: seq, analysis: self.analysis() });
         change.commit.receipt = Some(self.receipt());
         change.commit.effects_changed = self.changed.to_vec();
         change.say(message);
@@ -539,7 +567,11 @@ impl Reply<'_> {
     fn receipt(&self) -> serde_json::Value {
         let mut receipt = self.thought.receipt.clone();
         if let Some(map) = receipt.as_object_mut() {
-            let actions = self.done.actions.iter().map(|a| json!({"action_type": a.action_type, "effect": a.id, "status": a.status}));
+            let actions = self
+                .done
+                .actions
+                .iter()
+                .map(|a| json!({"action_type": a.action_type, "effect": a.id, "status": a.status}));
             map.insert("actions".to_owned(), actions.collect());
             map.insert("answers".to_owned(), json!({"first": self.first.id, "last": self.last.id}));
         }
@@ -593,10 +625,19 @@ pub fn summary(row: &Conversation, history: &[Message], burst: &[&Message], thou
     if let Some(last) = burst.last() {
         lines.push(format!("Last message: {}", quote(last)));
     }
-    lines.push(format!("Intent: {} ({:.0} %). Sentiment: {:+.2}.", thought.intent, thought.intent_confidence * 100.0, thought.sentiment.score));
+    lines.push(format!(
+        "Intent: {} ({:.0} %). Sentiment: {:+.2}.",
+        thought.intent,
+        thought.intent_confidence * 100.0,
+        thought.sentiment.score
+    ));
     if let Some(flow) = row.state.flow.as_ref().or(thought.flow.as_ref()) {
         let slots: Vec<String> = flow.slots.iter().map(|(k, v)| format!("{k} = {v}")).collect();
-        lines.push(format!("In the flow {}: {}.", flow.flow_id, if slots.is_empty() { "nothing collected yet".into() } else { slots.join(", ") }));
+        lines.push(format!(
+            "In the flow {}: {}.",
+            flow.flow_id,
+            if slots.is_empty() { "nothing collected yet".into() } else { slots.join(", ") }
+        ));
     }
     if let Some(answer) = history.iter().rev().find(|m| m.sender == Sender::AiAgent) {
         lines.push(format!("Last answer of the AI: {}", quote(answer)));
@@ -610,7 +651,8 @@ fn last_rung(row: &Conversation, why: &str, now: Timestamp) -> Thought {
     let handed_over = row.owner == Owner::None;
     let case = Planned {
         action_type: "create_case".to_owned(),
-        parameters: [("category".to_owned(), "general".to_owned()), ("priority".to_owned(), "medium".to_owned())].into(),
+        parameters: [("category".to_owned(), "general".to_owned()), ("priority".to_owned(), "medium".to_owned())]
+            .into(),
         read_only: false,
     };
     Thought {

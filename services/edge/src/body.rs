@@ -157,7 +157,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 /// The ids in a path, in order; each is a UUID.
 pub(crate) struct Ids<const N: usize>(pub(crate) [String; N]);
 
-impl<S: Sync, const N: usize> FromRequestParts<S> for Ids<N> {
+impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Ids<N> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {

@@ -38,7 +38,8 @@ const MOST_CONCEPTS: usize = 24;
 /// No word is longer; longer runs are keys or garbage, and only their beginning is looked at.
 const LONGEST_WORD: usize = 40;
 
-static PERSONAL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\S+@\S+|https?://\S+|[\[<{][A-Z_]+_?\d*[\]>}]").expect("a valid pattern"));
+static PERSONAL: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\S+@\S+|https?://\S+|[\[<{][A-Z_]+_?\d*[\]>}]").expect("a valid pattern"));
 
 struct Tables {
     stop: HashMap<&'static str, HashSet<&'static str>>,
@@ -50,7 +51,8 @@ struct Tables {
 }
 
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
-    let mut tables = Tables { stop: HashMap::new(), asking: HashSet::new(), same: HashMap::new(), near: HashMap::new() };
+    let mut tables =
+        Tables { stop: HashMap::new(), asking: HashSet::new(), same: HashMap::new(), near: HashMap::new() };
     let lines = |text: &'static str| text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     for (name, words) in lines(include_str!("stopwords.txt")).filter_map(|l| l.split_once(':')) {
         if name == "asking" {
@@ -70,7 +72,8 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     }
     // Near phrases may use names from above.
     let named = |phrase: &str| {
-        let found = merge(&tables.same, words(phrase).into_iter().map(|w| Word { text: stem(&w.text, "en"), ..w }).collect());
+        let found =
+            merge(&tables.same, words(phrase).into_iter().map(|w| Word { text: stem(&w.text, "en"), ..w }).collect());
         found.into_iter().map(|t| t.term).collect::<Vec<_>>()
     };
     let mut near: HashMap<String, Vec<Vec<String>>> = HashMap::new();
@@ -96,7 +99,9 @@ pub fn tokens(text: &str, language: &str) -> Vec<Token> {
     let stop = TABLES.stop.get(language).or_else(|| TABLES.stop.get("en"));
     // Synonyms first: "sign in" and "log on" contain stop words.
     let mut out = merge(&TABLES.same, words);
-    out.retain(|t| !stop.is_some_and(|stop| stop.contains(t.term.as_str()) || stop.contains(lower(&text[t.start..t.end]).as_str())));
+    out.retain(|t| {
+        !stop.is_some_and(|stop| stop.contains(t.term.as_str()) || stop.contains(lower(&text[t.start..t.end]).as_str()))
+    });
     out
 }
 
@@ -154,7 +159,9 @@ fn words(text: &str) -> Vec<Word> {
         let mut end = start + first.len_utf8();
         while let Some(&(at, c)) = chars.peek() {
             let inner = matches!(c, '\'' | '’') || (c == ',' && text[..at].ends_with(|c: char| c.is_ascii_digit()));
-            let inner = inner && text[at + c.len_utf8()..].starts_with(|n: char| if c == ',' { n.is_ascii_digit() } else { n.is_alphanumeric() });
+            let inner = inner
+                && text[at + c.len_utf8()..]
+                    .starts_with(|n: char| if c == ',' { n.is_ascii_digit() } else { n.is_alphanumeric() });
             let code = c == '-' && is_code(&text[start..at], &text[at + 1..]);
             if !(c.is_alphanumeric() || is_combining_mark(c) || inner || code) {
                 break;
@@ -186,7 +193,11 @@ fn lower(text: &str) -> String {
         word.retain(|c| c != ',');
         return word;
     }
-    text.nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase).map(|c| if c == '’' { '\'' } else { c }).collect()
+    text.nfkd()
+        .filter(|c| !is_combining_mark(*c))
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == '’' { '\'' } else { c })
+        .collect()
 }
 
 fn stem(word: &str, language: &str) -> String {
@@ -203,10 +214,27 @@ fn stem(word: &str, language: &str) -> String {
 
 fn stemmer(language: &str) -> Option<&'static Stemmer> {
     static STEMMERS: LazyLock<HashMap<&'static str, Stemmer>> = LazyLock::new(|| {
-        use Algorithm::{Danish, Dutch, English, Finnish, French, German, Hungarian, Italian, Norwegian, Portuguese, Romanian, Russian, Spanish, Swedish, Turkish};
+        use Algorithm::{
+            Danish, Dutch, English, Finnish, French, German, Hungarian, Italian, Norwegian, Portuguese, Romanian,
+            Russian, Spanish, Swedish, Turkish,
+        };
         let all = [
-            ("da", Danish), ("de", German), ("en", English), ("es", Spanish), ("fi", Finnish), ("fr", French), ("hu", Hungarian), ("it", Italian),
-            ("nb", Norwegian), ("nl", Dutch), ("no", Norwegian), ("pt", Portuguese), ("ro", Romanian), ("ru", Russian), ("sv", Swedish), ("tr", Turkish),
+            ("da", Danish),
+            ("de", German),
+            ("en", English),
+            ("es", Spanish),
+            ("fi", Finnish),
+            ("fr", French),
+            ("hu", Hungarian),
+            ("it", Italian),
+            ("nb", Norwegian),
+            ("nl", Dutch),
+            ("no", Norwegian),
+            ("pt", Portuguese),
+            ("ro", Romanian),
+            ("ru", Russian),
+            ("sv", Swedish),
+            ("tr", Turkish),
         ];
         all.into_iter().map(|(name, algorithm)| (name, Stemmer::create(algorithm))).collect()
     });
@@ -219,7 +247,9 @@ fn merge(same: &HashMap<String, Vec<(Vec<String>, &'static str)>>, words: Vec<Wo
     let mut at = 0;
     while let Some(word) = words.get(at) {
         let phrases = same.get(&word.text).map(Vec::as_slice).unwrap_or_default();
-        let fits = |phrase: &[String]| words.len() - at >= phrase.len() && phrase.iter().zip(&words[at..]).all(|(p, w)| *p == w.text);
+        let fits = |phrase: &[String]| {
+            words.len() - at >= phrase.len() && phrase.iter().zip(&words[at..]).all(|(p, w)| *p == w.text)
+        };
         match phrases.iter().find(|(phrase, _)| fits(phrase)) {
             Some((phrase, name)) => {
                 let end = words[at + phrase.len() - 1].end;
@@ -252,7 +282,10 @@ mod tests {
 
     #[test]
     fn codes_and_numbers_stay_whole() {
-        assert_eq!(list("Error BF-4012, BF-4012x and 100,000 rows"), ["error", "bf-4012", "bf", "4012x", "100000", "row"]);
+        assert_eq!(
+            list("Error BF-4012, BF-4012x and 100,000 rows"),
+            ["error", "bf-4012", "bf", "4012x", "100000", "row"]
+        );
     }
 
     #[test]
@@ -290,7 +323,23 @@ mod tests {
 
     #[test]
     fn any_text_is_taken() {
-        for text in ["", "'", "a'", "-", "BF-", "é", "\u{301}", "日本語", "🦀 crab", "1,", "a,b", "''''", "x\u{0}y", "ﬁle", "İstanbul"] {
+        for text in [
+            "",
+            "'",
+            "a'",
+            "-",
+            "BF-",
+            "é",
+            "\u{301}",
+            "日本語",
+            "🦀 crab",
+            "1,",
+            "a,b",
+            "''''",
+            "x\u{0}y",
+            "ﬁle",
+            "İstanbul",
+        ] {
             tokens(text, "en");
             concepts(text, "tr");
         }

@@ -52,7 +52,17 @@ impl NewArticle {
             hash.update(text.len().to_le_bytes());
             hash.update(text.as_bytes());
         };
-        for text in [&self.title, &self.body, &self.language, &self.category, &self.subcategory, &self.source, &self.source_url, &self.slug, &self.product] {
+        for text in [
+            &self.title,
+            &self.body,
+            &self.language,
+            &self.category,
+            &self.subcategory,
+            &self.source,
+            &self.source_url,
+            &self.slug,
+            &self.product,
+        ] {
             part(text);
         }
         for list in [&self.tags, &self.errors, &self.features, &self.see_also] {

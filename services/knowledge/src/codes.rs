@@ -7,12 +7,16 @@ use regex::Regex;
 
 static WRITTEN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b([A-Z]{2,5})-(\d{3,5})\b").expect("a valid pattern"));
 // Customers leave out the hyphen and the capitals.
-static TYPED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i)\b([a-z]{2,5})[-_ ]?(\d{3,5})\b").expect("a valid pattern"));
+static TYPED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?i)\b([a-z]{2,5})[-_ ]?(\d{3,5})\b").expect("a valid pattern"));
 static STATUS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b[1-5]\d\d\b").expect("a valid pattern"));
-static ABOUT_STATUS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?i)\b(error|errors|http|https|status|code|codes|api|response|responses|returns?|returned|getting|got|unauthorized|forbidden)\b").expect("a valid pattern"));
-static HTTP: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?i)\b(?:http|http status|http error|error|status|status code)\s+(?:code\s+)?([1-5]\d\d)\b").expect("a valid pattern"));
+static ABOUT_STATUS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)\b(error|errors|http|https|status|code|codes|api|response|responses|returns?|returned|getting|got|unauthorized|forbidden)\b").expect("a valid pattern")
+});
+static HTTP: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)\b(?:http|http status|http error|error|status|status code)\s+(?:code\s+)?([1-5]\d\d)\b")
+        .expect("a valid pattern")
+});
 
 /// A code as the graph spells it.
 pub fn canonical(code: &str) -> String {
@@ -31,7 +35,8 @@ pub fn in_article(text: &str) -> Vec<String> {
 pub fn in_question(text: &str) -> Vec<String> {
     let typed = TYPED.captures_iter(text).map(|c| format!("{}-{}", c[1].to_uppercase(), &c[2]));
     let alone = text.trim().trim_end_matches(['?', '!', '.']);
-    let status = (ABOUT_STATUS.is_match(text) || alone.len() == 3).then(|| STATUS.find_iter(text).map(|m| m.as_str().to_owned()));
+    let status = (ABOUT_STATUS.is_match(text) || alone.len() == 3)
+        .then(|| STATUS.find_iter(text).map(|m| m.as_str().to_owned()));
     unique(typed.chain(status.into_iter().flatten()))
 }
 

@@ -22,12 +22,18 @@ const HELP: &str = "https://help.brightfold.example/articles/";
 
 /// All demo articles.
 pub fn articles() -> Result<Vec<NewArticle>, ParseError> {
-    let markdown = FILES.files().filter(|file| file.path().extension().is_some_and(|e| e == "md") && !file.path().ends_with("README.md"));
+    let markdown = FILES
+        .files()
+        .filter(|file| file.path().extension().is_some_and(|e| e == "md") && !file.path().ends_with("README.md"));
     markdown
         .map(|file| {
             let name = file.path().display().to_string();
             let article = parse_article(&name, file.contents_utf8().unwrap_or_default())?;
-            let source_url = if article.source_url.is_empty() { format!("{HELP}{}", article.slug) } else { article.source_url.clone() };
+            let source_url = if article.source_url.is_empty() {
+                format!("{HELP}{}", article.slug)
+            } else {
+                article.source_url.clone()
+            };
             Ok(NewArticle { source: SOURCE.to_owned(), source_url, ..article })
         })
         .collect()

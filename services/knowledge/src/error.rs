@@ -46,7 +46,8 @@ impl From<Error> for Fault {
             }
             Error::Store(e) => switchboard_runtime::sqlite::fault(e),
             Error::Index(_) => {
-                Fault::new(Reason::StoreFailed, "The search index is not available right now. Try again.").with_source(error)
+                Fault::new(Reason::StoreFailed, "The search index is not available right now. Try again.")
+                    .with_source(error)
             }
             Error::Demo(_) | Error::Row(_) => Fault::internal(error),
         }

@@ -79,7 +79,9 @@ impl Solution {
         if !content.product.is_empty() {
             add(Node::Product(content.product.clone()), 1.0, Source::FrontMatter);
         }
-        for topic in [&content.category, &content.subcategory].into_iter().chain(&content.features).filter(|t| !t.is_empty()) {
+        for topic in
+            [&content.category, &content.subcategory].into_iter().chain(&content.features).filter(|t| !t.is_empty())
+        {
             add(Node::Topic(topic.to_lowercase()), 0.9, Source::FrontMatter);
         }
         // The more codes an article lists, the less it says about each: an overview knows all and solves none.
@@ -97,7 +99,8 @@ impl Solution {
         }
         for code in &content.errors {
             let code = codes::canonical(code);
-            let named = |text: &str| text.to_uppercase().split(|c: char| !c.is_alphanumeric() && c != '-').any(|w| w == code);
+            let named =
+                |text: &str| text.to_uppercase().split(|c: char| !c.is_alphanumeric() && c != '-').any(|w| w == code);
             if named(&content.title) || content.slug.to_uppercase() == format!("ERROR-{code}") {
                 add(Node::Error(code), 1.0, Source::Title);
             }

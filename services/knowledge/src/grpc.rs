@@ -36,7 +36,12 @@ impl KnowledgeService for Grpc {
         let caller = Caller::current()?;
         let request = request.into_inner();
         let mut check = Check::new();
-        check.text("query", &request.query, 1, LONGEST_QUERY).range("limit", request.limit.into(), 0, MOST_PASSAGES.into());
+        check.text("query", &request.query, 1, LONGEST_QUERY).range(
+            "limit",
+            request.limit.into(),
+            0,
+            MOST_PASSAGES.into(),
+        );
         check.text("language", &request.language, 0, LONGEST_NAME).text("intent", &request.intent, 0, LONGEST_NAME);
         names(&mut check, "error_codes", &request.error_codes);
         check.done()?;
@@ -55,7 +60,10 @@ impl KnowledgeService for Grpc {
         Ok(Response::new(pb::SearchResponse { passages: answers.into_iter().map(passage).collect() }))
     }
 
-    async fn create_article(&self, request: Request<pb::CreateArticleRequest>) -> Result<Response<pb::CreateArticleResponse>, Status> {
+    async fn create_article(
+        &self,
+        request: Request<pb::CreateArticleRequest>,
+    ) -> Result<Response<pb::CreateArticleResponse>, Status> {
         let caller = Caller::with_role(WRITERS)?;
         let request = request.into_inner();
         let mut check = Check::new();
@@ -67,7 +75,10 @@ impl KnowledgeService for Grpc {
         Ok(Response::new(pb::CreateArticleResponse { article: Some(wire(stored)) }))
     }
 
-    async fn update_article(&self, request: Request<pb::UpdateArticleRequest>) -> Result<Response<pb::UpdateArticleResponse>, Status> {
+    async fn update_article(
+        &self,
+        request: Request<pb::UpdateArticleRequest>,
+    ) -> Result<Response<pb::UpdateArticleResponse>, Status> {
         let caller = Caller::with_role(WRITERS)?;
         let mut check = Check::new();
         let article = check.required("article", request.into_inner().article).unwrap_or_default();
@@ -79,7 +90,10 @@ impl KnowledgeService for Grpc {
         Ok(Response::new(pb::UpdateArticleResponse { article: Some(wire(stored)) }))
     }
 
-    async fn get_article(&self, request: Request<pb::GetArticleRequest>) -> Result<Response<pb::GetArticleResponse>, Status> {
+    async fn get_article(
+        &self,
+        request: Request<pb::GetArticleRequest>,
+    ) -> Result<Response<pb::GetArticleResponse>, Status> {
         let caller = Caller::current()?;
         let request = request.into_inner();
         let mut check = Check::new();
@@ -90,7 +104,10 @@ impl KnowledgeService for Grpc {
         Ok(Response::new(pb::GetArticleResponse { article: Some(wire(article)) }))
     }
 
-    async fn list_articles(&self, request: Request<pb::ListArticlesRequest>) -> Result<Response<pb::ListArticlesResponse>, Status> {
+    async fn list_articles(
+        &self,
+        request: Request<pb::ListArticlesRequest>,
+    ) -> Result<Response<pb::ListArticlesResponse>, Status> {
         let caller = Caller::current()?;
         let request = request.into_inner();
         let mut check = Check::new();
@@ -99,7 +116,8 @@ impl KnowledgeService for Grpc {
         let after: Option<Uuid> = page::key(&request.page_token)?;
         let category = Some(request.category).filter(|c| !c.is_empty());
         // One more than asked for tells whether there is a next page.
-        let mut found = self.knowledge.list(caller.org, after, size + 1, category, caller.is_staff()).await.map_err(Fault::from)?;
+        let mut found =
+            self.knowledge.list(caller.org, after, size + 1, category, caller.is_staff()).await.map_err(Fault::from)?;
         let more = found.len() > size as usize;
         found.truncate(size as usize);
         let next_page_token = found.last().filter(|_| more).map(|a| page::token(&a.id)).unwrap_or_default();
@@ -107,7 +125,10 @@ impl KnowledgeService for Grpc {
         Ok(Response::new(pb::ListArticlesResponse { articles, next_page_token }))
     }
 
-    async fn delete_article(&self, request: Request<pb::DeleteArticleRequest>) -> Result<Response<pb::DeleteArticleResponse>, Status> {
+    async fn delete_article(
+        &self,
+        request: Request<pb::DeleteArticleRequest>,
+    ) -> Result<Response<pb::DeleteArticleResponse>, Status> {
         let caller = Caller::with_role(WRITERS)?;
         let mut check = Check::new();
         let id = check.uuid("article_id", &request.into_inner().article_id);
@@ -146,7 +167,9 @@ fn content(check: &mut Check, article: pb::Article) -> NewArticle {
     if !article.language.chars().all(tag) {
         check.fail("article.language", "must be a BCP 47 tag such as en or pt-BR");
     }
-    if !article.source_url.is_empty() && !["https://", "http://"].iter().any(|scheme| article.source_url.starts_with(scheme)) {
+    if !article.source_url.is_empty()
+        && !["https://", "http://"].iter().any(|scheme| article.source_url.starts_with(scheme))
+    {
         check.fail("article.source_url", "must begin with https:// or http://");
     }
     let slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
@@ -181,7 +204,11 @@ fn content(check: &mut Check, article: pb::Article) -> NewArticle {
         internal,
         // What a caller wrote is not ours any more, even if it was read from a demo article before: the next import must
         // not put its own text over it.
-        source: if article.source.is_empty() || article.source == demo::SOURCE { "api".to_owned() } else { article.source },
+        source: if article.source.is_empty() || article.source == demo::SOURCE {
+            "api".to_owned()
+        } else {
+            article.source
+        },
         source_url: article.source_url,
         confidence: article.confidence_score,
         validated,

@@ -16,11 +16,15 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    analysis, article::{Article, NewArticle},
+    analysis,
+    article::{Article, NewArticle},
     codes,
     error::Error,
     graph::{Graph, Node, Solution},
-    index::{Change, Document, Found, Index, Passage, Query, tantivy::{Opened, TantivyIndex}},
+    index::{
+        Change, Document, Found, Index, Passage, Query,
+        tantivy::{Opened, TantivyIndex},
+    },
     quote::quote,
     relevance::{self, Hints, Ranked},
     store::{Behind, By, ListQuery, Store, Write},
@@ -88,7 +92,12 @@ impl Knowledge {
     }
 
     /// Opens the index of a store, brings it and the graph up to what the store has, and puts all together.
-    pub async fn open(store: Arc<dyn Store>, folder: &Path, graph: Arc<dyn Graph>, clock: Clock) -> Result<Self, Error> {
+    pub async fn open(
+        store: Arc<dyn Store>,
+        folder: &Path,
+        graph: Arc<dyn Graph>,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let expected = store.index_generation().await?;
         let (folder, new) = (folder.to_owned(), clock.new_id());
         let open = tokio::task::spawn_blocking(move || TantivyIndex::open(&folder, expected, new));
@@ -144,13 +153,26 @@ impl Knowledge {
     }
 
     /// Publishes a new article. The same request id gives the first answer again.
-    pub async fn create(&self, org: Uuid, actor: Uuid, request: Option<Uuid>, content: NewArticle) -> Result<Article, Error> {
+    pub async fn create(
+        &self,
+        org: Uuid,
+        actor: Uuid,
+        request: Option<Uuid>,
+        content: NewArticle,
+    ) -> Result<Article, Error> {
         let write = Write::Create { id: self.clock.new_id(), request, content };
         self.write(org, actor, vec![write]).await?.pop().ok_or(Error::NotFound)
     }
 
     /// Publishes the next version.
-    pub async fn update(&self, org: Uuid, actor: Uuid, id: Uuid, seen: Option<u32>, content: NewArticle) -> Result<Article, Error> {
+    pub async fn update(
+        &self,
+        org: Uuid,
+        actor: Uuid,
+        id: Uuid,
+        seen: Option<u32>,
+        content: NewArticle,
+    ) -> Result<Article, Error> {
         self.write(org, actor, vec![Write::Update { id, seen, content }]).await?.pop().ok_or(Error::NotFound)
     }
 
@@ -178,7 +200,14 @@ impl Knowledge {
     }
 
     /// Current articles by id.
-    pub async fn list(&self, org: Uuid, after: Option<Uuid>, limit: u32, category: Option<String>, staff: bool) -> Result<Vec<Article>, Error> {
+    pub async fn list(
+        &self,
+        org: Uuid,
+        after: Option<Uuid>,
+        limit: u32,
+        category: Option<String>,
+        staff: bool,
+    ) -> Result<Vec<Article>, Error> {
         let alive_at = (!staff).then(|| self.clock.now());
         self.store.list(org, ListQuery { after, limit, category, internal: staff, alive_at }).await
     }
@@ -313,7 +342,10 @@ impl Knowledge {
         for org in self.store.organizations().await? {
             let mut after = None;
             loop {
-                let page = self.store.list(org, ListQuery { after, limit: BATCH, internal: true, ..ListQuery::default() }).await?;
+                let page = self
+                    .store
+                    .list(org, ListQuery { after, limit: BATCH, internal: true, ..ListQuery::default() })
+                    .await?;
                 for article in &page {
                     self.graph.put(org, Solution::of(article)).await?;
                 }

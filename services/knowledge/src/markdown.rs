@@ -65,7 +65,9 @@ pub fn sections(markdown: &str) -> Vec<Section> {
             continue;
         }
         let quoted = trimmed.trim_start_matches(['>', ' ']);
-        if let Some(item) = quoted.strip_prefix("- ").or_else(|| quoted.strip_prefix("* ")).or_else(|| quoted.strip_prefix("+ ")) {
+        if let Some(item) =
+            quoted.strip_prefix("- ").or_else(|| quoted.strip_prefix("* ")).or_else(|| quoted.strip_prefix("+ "))
+        {
             block.push(format!("• {}", inline(item.trim())));
         } else if ordered(quoted) || block.is_empty() || !continues(&block) {
             block.push(inline(quoted));
@@ -94,7 +96,8 @@ fn heading(line: &str) -> Option<&str> {
 }
 
 fn is_rule(line: &str) -> bool {
-    line.len() >= 3 && (line.bytes().all(|b| b == b'-') || line.bytes().all(|b| b == b'*') || line.bytes().all(|b| b == b'_'))
+    line.len() >= 3
+        && (line.bytes().all(|b| b == b'-') || line.bytes().all(|b| b == b'*') || line.bytes().all(|b| b == b'_'))
 }
 
 fn ordered(line: &str) -> bool {
@@ -120,7 +123,8 @@ fn row(names: &[String], cells: &[String]) -> String {
     parts.collect::<Vec<_>>().join("; ") + "."
 }
 
-static LINK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\x22[^\x22]*\x22)?\)").expect("a valid pattern"));
+static LINK: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\x22[^\x22]*\x22)?\)").expect("a valid pattern"));
 static STRONG: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\*\*([^*]+)\*\*|__([^_]+)__").expect("a valid pattern"));
 static EMPHASIS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\*([^*\s][^*]*)\*").expect("a valid pattern"));
 
@@ -164,7 +168,8 @@ mod tests {
 
     #[test]
     fn odd_input_does_no_harm() {
-        for text in ["", "```", "|", "||", "####### x", "*", "**", "`", "[", "1.", "---", "|a|\n|", "\u{feff}", "> > "] {
+        for text in ["", "```", "|", "||", "####### x", "*", "**", "`", "[", "1.", "---", "|a|\n|", "\u{feff}", "> > "]
+        {
             sections(text);
         }
     }

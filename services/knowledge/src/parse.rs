@@ -57,9 +57,9 @@ const FENCE: &str = "---";
 pub fn parse_article(file_name: &str, text: &str) -> Result<NewArticle, ParseError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     let at = |line: usize, detail: String| ParseError { file: file_name.to_owned(), line, detail };
-    let rest = text
-        .strip_prefix("---\n")
-        .ok_or_else(|| at(1, "the file must begin with a line `---` and a front matter of at least `title: …`".to_owned()))?;
+    let rest = text.strip_prefix("---\n").ok_or_else(|| {
+        at(1, "the file must begin with a line `---` and a front matter of at least `title: …`".to_owned())
+    })?;
     let matter_lines = rest.lines().position(|line| line.trim_end() == FENCE);
     let matter_lines = matter_lines.ok_or_else(|| at(1, "the front matter has no closing line `---`".to_owned()))?;
     let matter: String = rest.lines().take(matter_lines).flat_map(|line| [line, "\n"]).collect();
@@ -82,10 +82,17 @@ pub fn parse_article(file_name: &str, text: &str) -> Result<NewArticle, ParseErr
     let internal = match read.audience.as_deref() {
         None | Some("public") => false,
         Some("internal") => true,
-        Some(other) => return Err(at(line_of("audience"), format!("`audience` must be public or internal, not `{other}`"))),
+        Some(other) => {
+            return Err(at(line_of("audience"), format!("`audience` must be public or internal, not `{other}`")));
+        }
     };
     let time = |key: &str, value: Option<String>| {
-        value.map(|v| moment(&v).ok_or_else(|| at(line_of(key), format!("`{key}` must be a date such as 2026-11-05, not `{v}`")))).transpose()
+        value
+            .map(|v| {
+                moment(&v)
+                    .ok_or_else(|| at(line_of(key), format!("`{key}` must be a date such as 2026-11-05, not `{v}`")))
+            })
+            .transpose()
     };
     let stem = file_name.rsplit('/').next().unwrap_or(file_name);
     Ok(NewArticle {
@@ -125,7 +132,10 @@ mod tests {
     fn a_file_becomes_an_article() {
         let text = "---\ntitle: T\nerrors: [\"401\"]\naudience: internal\nvalidated: 2026-11-05\n---\nHello.\n";
         let article = parse_article("a/reset-it.md", text).expect("parses");
-        assert_eq!((article.slug.as_str(), article.title.as_str(), article.body.as_str()), ("reset-it", "T", "Hello.\n"));
+        assert_eq!(
+            (article.slug.as_str(), article.title.as_str(), article.body.as_str()),
+            ("reset-it", "T", "Hello.\n")
+        );
         assert!(article.internal);
         assert_eq!(article.errors, ["401"]);
         assert_eq!(article.validated.map(|t| t.to_string()).as_deref(), Some("2026-11-05T00:00:00Z"));
@@ -136,7 +146,11 @@ mod tests {
         let line = |text: &str| parse_article("x.md", text).expect_err("refused").to_string();
         assert!(line("# Title\n").starts_with("x.md:1: "), "{}", line("# Title\n"));
         assert!(line("---\ntitle: a\n").contains("closing"));
-        assert!(line("---\ntitle: a\nlanguage: en\ncolour: red\n---\nb\n").starts_with("x.md:4: "), "{}", line("---\ntitle: a\nlanguage: en\ncolour: red\n---\nb\n"));
+        assert!(
+            line("---\ntitle: a\nlanguage: en\ncolour: red\n---\nb\n").starts_with("x.md:4: "),
+            "{}",
+            line("---\ntitle: a\nlanguage: en\ncolour: red\n---\nb\n")
+        );
         assert!(line("---\ntitle: a\ntags: [x\n---\nb\n").starts_with("x.md:"));
         assert!(line("---\ntitle: a\n\naudience: everyone\n---\nb\n").starts_with("x.md:4: `audience`"));
         assert!(line("---\ntitle: a\nexpires: soon\n---\nb\n").starts_with("x.md:3: `expires`"));

@@ -97,7 +97,8 @@ struct Match {
 impl Match {
     fn of(passage: &Analyzed, terms: &[(String, f32)]) -> Self {
         let best = |list: &[String]| {
-            let worth = terms.iter().filter(|(term, _)| list.binary_search(term).is_ok()).map(|(_, worth)| f64::from(*worth));
+            let worth =
+                terms.iter().filter(|(term, _)| list.binary_search(term).is_ok()).map(|(_, worth)| f64::from(*worth));
             worth.fold(0.0, f64::max)
         };
         let (title, heading) = (best(&passage.title), best(&passage.heading));
@@ -170,7 +171,8 @@ fn candidate<'a>(found: &Found, weights: &[f64], hits: &[&'a Hit]) -> Candidate<
         let matches: Vec<Match> = found.concepts.iter().map(|c| Match::of(&hit.passage, &c.terms)).collect();
         let lead = hit.passage.passage.is_lead();
         // The lead answers what the title asks; another passage answers what its heading asks.
-        let worth = |m: &Match| if lead { m.text.max(m.named) } else { m.text.max(m.heading * 1.15).max(m.title * 0.5) };
+        let worth =
+            |m: &Match| if lead { m.text.max(m.named) } else { m.text.max(m.heading * 1.15).max(m.title * 0.5) };
         let fit: f64 = matches.iter().zip(weights).map(|(m, weight)| weight * worth(m)).sum();
         let fit = if lead { fit * LEAD + 0.1 } else { fit };
         for (i, m) in matches.iter().enumerate() {
@@ -191,7 +193,8 @@ fn candidate<'a>(found: &Found, weights: &[f64], hits: &[&'a Hit]) -> Candidate<
     let evidence = sum(&|i| named[i].max(shown[i] * 0.9));
     let title = title_share(found, &best.passage);
 
-    let content: Vec<usize> = (0..count).filter(|i| !found.concepts[*i].filler && !common(found, found.frequencies[*i])).collect();
+    let content: Vec<usize> =
+        (0..count).filter(|i| !found.concepts[*i].filler && !common(found, found.frequencies[*i])).collect();
     let meant = content.iter().any(|i| named[*i] > 0.0) || content.iter().filter(|i| shown[**i] > 0.0).count() > 1;
 
     // BM25 has no upper end; 12 is what a good hit of two or three words has.
@@ -218,7 +221,11 @@ fn nudges(passage: &Analyzed, hints: &Hints) -> f64 {
     let mut sum = 0.0;
     if !hints.intent.is_empty() {
         let category = crate::analysis::terms(&passage.passage.category, &passage.passage.language);
-        let known = |term: &&String| passage.title.binary_search(term).is_ok() || passage.tags.binary_search(term).is_ok() || category.contains(*term);
+        let known = |term: &&String| {
+            passage.title.binary_search(term).is_ok()
+                || passage.tags.binary_search(term).is_ok()
+                || category.contains(*term)
+        };
         sum += 0.03 * hints.intent.iter().filter(known).count() as f64 / hints.intent.len() as f64;
     }
     let base = |language: &str| language.split('-').next().unwrap_or_default().to_lowercase();
@@ -287,7 +294,10 @@ mod tests {
 
     #[test]
     fn an_article_linked_to_the_error_comes_first_and_scores_higher() {
-        let hits = vec![hit(1, "Refund of a payment", "A refund of a payment.", 20.0), hit(2, "Declined", "See the bank.", 0.0)];
+        let hits = vec![
+            hit(1, "Refund of a payment", "A refund of a payment.", 20.0),
+            hit(2, "Declined", "See the bank.", 0.0),
+        ];
         let found = found("refund payment", &[5, 20], hits);
         let hints = Hints { linked: HashMap::from([(Uuid::from_u128(2), 0.8)]), ..Hints::default() };
         let ranked = rank(&found, &hints);
@@ -310,7 +320,11 @@ mod tests {
 
     #[test]
     fn the_graph_never_lifts_a_neighbor_over_the_best() {
-        let hits = vec![hit(1, "Refund of a payment", "A refund.", 9.0), hit(2, "Refund", "A payment refund.", 9.0), hit(3, "Refund", "A payment refund.", 8.9)];
+        let hits = vec![
+            hit(1, "Refund of a payment", "A refund.", 9.0),
+            hit(2, "Refund", "A payment refund.", 9.0),
+            hit(3, "Refund", "A payment refund.", 8.9),
+        ];
         let mut ranked = rank(&found("refund payment", &[5, 9], hits), &Hints::default());
         let best = ranked[0].article();
         favor(&mut ranked, &HashMap::from([(Uuid::from_u128(3), 0.9)]));

@@ -60,11 +60,14 @@ pub struct Answer {
     pub quotes: Vec<Quote>,
 }
 
-/// How sure an answer is: the intent's confidence, and half of what is missing to 1 times the passage's score. A good passage
-/// lifts a middling intent (0.5 with 0.9 gives 0.73), a poor one lifts nothing; without a passage it is the intent's alone.
+/// How sure the agent is of an answer: the intent's confidence, and half of what is missing to 1 times the passage's score. A good
+/// passage lifts a middling intent (0.5 with 0.9 gives 0.73). Where an answer has to be found and no passage fits, half of the
+/// intent's confidence is left: to know what is asked is not yet to know the answer.
 pub fn confidence(intent: f64, passage: Option<f64>) -> f64 {
-    let score = passage.filter(|s| *s >= GUARD).unwrap_or_default();
-    (intent + (1.0 - intent) * score / 2.0).clamp(0.0, 1.0)
+    match passage.filter(|score| *score >= GUARD) {
+        Some(score) => (intent + (1.0 - intent) * score / 2.0).clamp(0.0, 1.0),
+        None => intent / 2.0,
+    }
 }
 
 /// Quotes the best passage; with the steps of its article if steps are asked for. None if nothing fits.
@@ -286,8 +289,8 @@ mod tests {
 
     #[test]
     fn confidence_grows_with_both_parts() {
-        assert_eq!(confidence(0.8, None), 0.8);
-        assert_eq!(confidence(0.8, Some(0.2)), 0.8);
+        assert_eq!(confidence(0.8, None), 0.4);
+        assert_eq!(confidence(0.8, Some(0.2)), 0.4);
         assert!(confidence(0.5, Some(0.9)) > 0.7);
         assert!(confidence(0.3, Some(0.9)) < 0.7);
         assert!(confidence(1.0, Some(1.0)) <= 1.0);

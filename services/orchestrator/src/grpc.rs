@@ -137,11 +137,13 @@ impl Grpc {
         if facts.customer_tier == 0 {
             facts.customer_tier = profile.tier;
         }
+        let language =
+            if profile.language.is_empty() { facts.variables.get("language").cloned() } else { Some(profile.language) };
         let earlier = request.conversation_history.into_iter().filter(|m| m.sender_type == "user").map(|m| m.content);
         Ok(Turn {
             message: request.message,
             earlier: earlier.collect(),
-            language: profile.language,
+            language: language.unwrap_or_default(),
             facts,
             now,
             flow: request.flow,

@@ -22,7 +22,7 @@ use crate::{
     convert,
     error::Error,
     nlu::{IntentModel, OOS},
-    understand::{Understood, Words, understand},
+    understand::{Understood, Words, asks_how, understand},
 };
 
 /// Passages asked for: the best one answers, the others may hold its steps.
@@ -31,8 +31,6 @@ const PASSAGES: u32 = 5;
 const SEARCH_SHARE: f64 = 0.6;
 /// Confidence at least, where the customer's words are the answer that a step of a flow waits for: the words need no intent.
 const FLOW_FLOOR: f64 = 0.75;
-/// Share of the confidence that is left where the agent had to say that it found nothing.
-const UNANSWERED: f64 = 0.5;
 
 /// What a turn is about.
 pub struct Turn {
@@ -96,7 +94,7 @@ impl Pipeline {
         let mut timings = Timings::start();
         let in_flow = turn.flow.as_ref().is_some_and(|f| !f.flow_id.is_empty());
         let earlier: Vec<&str> = turn.earlier.iter().map(String::as_str).collect();
-        let understood = understand(
+        let mut understood = understand(
             &self.model,
             &Words {
                 message: &turn.message,
@@ -114,10 +112,17 @@ impl Pipeline {
         };
         timings.mark("knowledge");
         let score = passages.first().map(|p| p.score);
-        let mut able = compose::confidence(understood.intent.confidence, score);
-        if understood.fills_step {
-            able = able.max(FLOW_FLOOR);
+        if score.is_some_and(|s| s >= turn.facts.confidence_threshold) {
+            understood.reconsider();
         }
+        let intent = understood.intent.confidence;
+        let able = match (understood.fills_step, &understood.query) {
+            (true, _) => intent.max(FLOW_FLOOR),
+            // "Hello" and what is out of scope need no passage.
+            (false, None) => intent,
+            (false, Some(_)) if understood.intent.intent == OOS => intent,
+            (false, Some(_)) => compose::confidence(intent, score),
+        };
         let signals = convert::signals(&understood, turn.message, score.unwrap_or_default(), able);
         let ask = DecideRequest { signals: Some(signals), facts: Some(turn.facts), flow: turn.flow };
         let decided = self.rules.clone().decide(ask).await;
@@ -131,7 +136,7 @@ impl Pipeline {
 
     /// A reply for a known intent, from knowledge alone.
     pub async fn generate(&self, query: String, intent: String) -> Result<compose::Answer, Error> {
-        let asks_how = query.to_lowercase().contains("how ");
+        let asks_how = asks_how(&query);
         let request = SearchRequest { query, limit: PASSAGES, intent, ..SearchRequest::default() };
         let passages = self.search(request).await.map_err(Error::Knowledge)?;
         compose::extract(&passages, asks_how).ok_or(Error::NothingGrounded)
@@ -180,11 +185,16 @@ fn say(
                 if understood.intent.intent == OOS { None } else { compose::extract(passages, understood.asks_how) };
             match answer {
                 Some(answer) => (joined(&answer.text, &decision.reply), answer.quotes, Rung::Extract, able),
-                None => (joined(&decision.fallback_reply, &decision.reply), vec![], Rung::Canned, intent * UNANSWERED),
+                None => (
+                    joined(&decision.fallback_reply, &decision.reply),
+                    vec![],
+                    Rung::Canned,
+                    able.min(compose::confidence(intent, None)),
+                ),
             }
         }
         Disposition::Flow => prepared(Rung::Flow, if in_flow { intent.max(FLOW_FLOOR) } else { intent }),
-        Disposition::Escalate => prepared(Rung::Human, able),
+        Disposition::Escalate => prepared(Rung::Human, intent),
         Disposition::Canned | Disposition::Acknowledge | Disposition::Resolve | Disposition::Unspecified => {
             prepared(Rung::Canned, if understood.fills_step { intent.max(FLOW_FLOOR) } else { intent })
         }

@@ -62,6 +62,19 @@ pub struct Understood {
 }
 
 impl Understood {
+    /// Takes a text that was refused for want of likelihood back into scope: knowledge has a good answer to it.
+    pub fn reconsider(&mut self) {
+        if self.intent.doubtful && !self.intent.secondary.is_empty() {
+            let (intent, confidence) = self.intent.secondary.remove(0);
+            self.intent = Prediction {
+                intent,
+                confidence,
+                secondary: std::mem::take(&mut self.intent.secondary),
+                doubtful: false,
+            };
+        }
+    }
+
     /// Error codes among the entities.
     pub fn error_codes(&self) -> Vec<String> {
         self.entities.iter().filter(|e| e.kind == "error_code").map(|e| e.normalized.clone()).collect()
@@ -83,6 +96,12 @@ pub fn understand(model: &IntentModel, words: &Words<'_>) -> Understood {
     }
     let entities = entities::find(message, words.now);
     let act = dialogue::act(message, &intent.intent, intent.confidence);
+    if intent.intent == OOS
+        && let Some(named) = intent_of(act, model)
+    {
+        // "👍" has no words to classify.
+        intent = Prediction { intent: named, confidence: BORROWED, secondary: vec![], doubtful: false };
+    }
     let fills_step = words.in_flow && !dialogue::is_question(message) && (act != Act::None || !entities.is_empty());
     let pointless =
         fills_step || intent.intent == OOS || (is_small_talk(&intent.intent) && intent.confidence >= TRUSTED);
@@ -98,6 +117,17 @@ pub fn understand(model: &IntentModel, words: &Words<'_>) -> Understood {
         fills_step,
         query,
     }
+}
+
+/// The intent that an act alone stands for, if the model has it.
+fn intent_of(act: Act, model: &IntentModel) -> Option<String> {
+    let name = match act {
+        Act::Affirm => "affirm",
+        Act::Deny => "deny",
+        Act::NeverMind => "never_mind",
+        Act::None | Act::Correct => return None,
+    };
+    model.intents().iter().find(|i| *i == name).cloned()
 }
 
 /// Compiles every pattern, so that the first customer does not wait for it.
@@ -131,7 +161,8 @@ fn is_small_talk(intent: &str) -> bool {
     SMALL_TALK.contains(&intent)
 }
 
-fn asks_how(text: &str) -> bool {
+/// True if a text asks for the way to do something.
+pub fn asks_how(text: &str) -> bool {
     let text = text.to_lowercase();
     ["how do", "how can", "how to", "how would", "how should", "steps to", "show me how", "where do i", "where can i"]
         .iter()
@@ -163,7 +194,10 @@ mod tests {
         let model = model();
         let follow_up = read(&model, "and from Excel?", false);
         assert_eq!(follow_up.intent.intent, "data_import");
-        assert!(follow_up.asks_how && follow_up.intent.confidence <= BORROWED);
+        assert!(follow_up.asks_how, "the question before asked for steps");
+        let borrowed = read(&model, "and from a Numbers sheet?", false);
+        assert_eq!(borrowed.intent.intent, "data_import");
+        assert!(borrowed.query.is_some_and(|q| q.starts_with("import contacts csv file")));
         for nonsense in ["asdfgh", "<script>alert(1)</script>"] {
             let found = read(&model, nonsense, false);
             assert!(found.intent.intent == OOS || found.intent.confidence < 0.7, "{nonsense}: {:?}", found.intent);

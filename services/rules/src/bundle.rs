@@ -81,7 +81,8 @@ impl Texts {
     pub fn get(&self, language: &str, key: &str) -> &Template {
         let base = language.split(['-', '_']).next().unwrap_or_default();
         let own = self.by_language.get(base).and_then(|t| t.get(key));
-        own.or_else(|| self.by_language[&self.language].get(key)).expect("every key is in the bundle's own language: checked at load")
+        own.or_else(|| self.by_language[&self.language].get(key))
+            .expect("every key is in the bundle's own language: checked at load")
     }
 }
 
@@ -89,7 +90,7 @@ impl Bundle {
     /// Reads, checks and compiles a bundle, and runs its examples.
     pub fn load(files: &Files) -> Result<Self, BundleError> {
         let (bundle, examples) = check::bundle(files)?;
-        examples::run(&bundle, &examples)?;
+        examples::run(&bundle, files, &examples)?;
         Ok(bundle)
     }
 
@@ -112,7 +113,8 @@ impl Bundle {
         let turn = view.turn;
         let flow = self.triggers.get(&turn.intent)?;
         let sure = turn.intent_confidence >= view.confidence_threshold;
-        let alone = turn.intent_confidence >= self.thresholds["intent"] && turn.knowledge_score < view.confidence_threshold;
+        let alone =
+            turn.intent_confidence >= self.thresholds["intent"] && turn.knowledge_score < view.confidence_threshold;
         (sure || alone).then(|| &self.flows[*flow])
     }
 }

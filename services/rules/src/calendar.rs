@@ -155,7 +155,8 @@ mod tests {
         let zone = TimeZone::get("Europe/Amsterdam").expect("bundled");
         let calendar = Calendar::open(zone, night, vec![]);
         // 01:00 to 04:00 lasts two hours on March 29, 2026, and four on October 25.
-        let end = |from: &str| calendar.deadline(from.parse().expect("a time"), Duration::from_secs(3 * 3600)).to_string();
+        let end =
+            |from: &str| calendar.deadline(from.parse().expect("a time"), Duration::from_secs(3 * 3600)).to_string();
         assert_eq!(end("2026-03-29T00:00:00Z"), "2026-03-30T00:00:00Z");
         assert_eq!(end("2026-10-24T23:00:00Z"), "2026-10-25T02:00:00Z");
     }

@@ -137,7 +137,9 @@ impl Bundle {
         let view = self.view(turn, "");
         let tested = self.test(&view, None)?;
         let desk = Desk { bundle: self, view: &view, tested: &tested, open: None };
-        let Some(Rule { then: Then::Escalate { reason, category, priority, .. }, .. }) = tested.first(RuleType::Escalation) else {
+        let Some(Rule { then: Then::Escalate { reason, category, priority, .. }, .. }) =
+            tested.first(RuleType::Escalation)
+        else {
             return Ok(None);
         };
         Ok(Some((reason.clone(), desk.route(category.as_deref(), *priority))))
@@ -167,7 +169,9 @@ impl Desk<'_> {
             let flow = if self.open.is_some() { state.clone() } else { FlowState::default() };
             return Decision { disposition: Disposition::Canned, reply: self.text(text), flow, ..Decision::default() };
         }
-        if let Some(Rule { then: Then::Escalate { reason, category, priority, say, on_failure }, .. }) = self.tested.first(RuleType::Escalation) {
+        if let Some(Rule { then: Then::Escalate { reason, category, priority, say, on_failure }, .. }) =
+            self.tested.first(RuleType::Escalation)
+        {
             return self.escalate(reason, category.as_deref(), *priority, self.text(say), on_failure);
         }
         let automation = || self.tested.fired.iter().filter(|r| r.kind == RuleType::Automation).map(|r| &r.then);
@@ -185,7 +189,9 @@ impl Desk<'_> {
         if let Some(then) = automation().next() {
             return self.automate(then);
         }
-        if let Some(decision) = self.bundle.started(self.view).and_then(|flow| self.outcome(self.play(flow).start(None))) {
+        if let Some(decision) =
+            self.bundle.started(self.view).and_then(|flow| self.outcome(self.play(flow).start(None)))
+        {
             return decision;
         }
         self.respond(String::new(), FlowState::default())
@@ -224,9 +230,13 @@ impl Desk<'_> {
                 decision
             }
             Outcome::Digress(back, state) => self.respond(back, state),
-            Outcome::Escalate { reason, reply } => {
-                self.escalate(&reason, None, None, reply.unwrap_or_else(|| self.text("handoff.reply")), "handoff.failed")
-            }
+            Outcome::Escalate { reason, reply } => self.escalate(
+                &reason,
+                None,
+                None,
+                reply.unwrap_or_else(|| self.text("handoff.reply")),
+                "handoff.failed",
+            ),
             Outcome::Switch | Outcome::Gone => return None,
         })
     }
@@ -276,7 +286,14 @@ impl Desk<'_> {
         decision
     }
 
-    fn escalate(&self, reason: &str, category: Option<&str>, priority: Option<Priority>, reply: String, on_failure: &str) -> Decision {
+    fn escalate(
+        &self,
+        reason: &str,
+        category: Option<&str>,
+        priority: Option<Priority>,
+        reply: String,
+        on_failure: &str,
+    ) -> Decision {
         let route = self.route(category, priority);
         let words = reason.replace('_', " ");
         let subject = self.filled("handoff.subject", |place| match place {
@@ -314,7 +331,11 @@ impl Desk<'_> {
             }
         }
         let turn = self.view.turn;
-        let intent = if self.bundle.small_talk.contains(&turn.intent) { None } else { self.bundle.routing.category(&turn.intent) };
+        let intent = if self.bundle.small_talk.contains(&turn.intent) {
+            None
+        } else {
+            self.bundle.routing.category(&turn.intent)
+        };
         let flow = || self.open.map(|f| f.category.as_str());
         let category = by_rule.or(category).or(intent).or_else(flow).unwrap_or("general");
         let priority = soon.unwrap_or_default();

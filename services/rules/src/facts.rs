@@ -17,8 +17,13 @@ pub enum Act {
 }
 
 /// Names of the acts as rules write them.
-pub const ACTS: &[(&str, Act)] =
-    &[("none", Act::None), ("affirm", Act::Affirm), ("deny", Act::Deny), ("never_mind", Act::NeverMind), ("correct", Act::Correct)];
+pub const ACTS: &[(&str, Act)] = &[
+    ("none", Act::None),
+    ("affirm", Act::Affirm),
+    ("deny", Act::Deny),
+    ("never_mind", Act::NeverMind),
+    ("correct", Act::Correct),
+];
 
 /// What the customer pays for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -31,8 +36,12 @@ pub enum Tier {
 }
 
 /// Names of the tiers.
-pub const TIERS: &[(&str, Tier)] =
-    &[("free", Tier::Free), ("standard", Tier::Standard), ("professional", Tier::Professional), ("enterprise", Tier::Enterprise)];
+pub const TIERS: &[(&str, Tier)] = &[
+    ("free", Tier::Free),
+    ("standard", Tier::Standard),
+    ("professional", Tier::Professional),
+    ("enterprise", Tier::Enterprise),
+];
 
 /// How soon somebody has to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

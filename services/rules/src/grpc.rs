@@ -37,7 +37,10 @@ impl RulesService for Rules {
         Ok(Response::new(decided(decision, &self.bundle.version)))
     }
 
-    async fn evaluate_rules(&self, request: Request<pb::EvaluateRulesRequest>) -> Result<Response<pb::EvaluateRulesResponse>, Status> {
+    async fn evaluate_rules(
+        &self,
+        request: Request<pb::EvaluateRulesRequest>,
+    ) -> Result<Response<pb::EvaluateRulesResponse>, Status> {
         Caller::current()?;
         let request = request.into_inner();
         let kind = match request.rule_type() {
@@ -45,7 +48,11 @@ impl RulesService for Rules {
             pb::RuleType::Routing => RuleType::Routing,
             pb::RuleType::Automation => RuleType::Automation,
             pb::RuleType::Validation => RuleType::Validation,
-            pb::RuleType::Unspecified => return Err(Fault::field("rule_type", "is required: escalation, routing, automation or validation").into()),
+            pb::RuleType::Unspecified => {
+                return Err(
+                    Fault::field("rule_type", "is required: escalation, routing, automation or validation").into()
+                );
+            }
         };
         let turn = turn(request.signals, request.facts, Some(self.clock.now()))?;
         let tested = self.bundle.test(&self.bundle.view(&turn, ""), Some(kind)).map_err(Fault::from)?;
@@ -56,7 +63,10 @@ impl RulesService for Rules {
         }))
     }
 
-    async fn should_escalate(&self, request: Request<pb::ShouldEscalateRequest>) -> Result<Response<pb::ShouldEscalateResponse>, Status> {
+    async fn should_escalate(
+        &self,
+        request: Request<pb::ShouldEscalateRequest>,
+    ) -> Result<Response<pb::ShouldEscalateResponse>, Status> {
         Caller::current()?;
         let request = request.into_inner();
         let turn = turn(request.signals, request.facts, Some(self.clock.now()))?;
@@ -91,7 +101,10 @@ impl RulesService for Rules {
         Ok(Response::new(pb::DetermineRoutingResponse { route: Some(routed(route)) }))
     }
 
-    async fn get_active_policy(&self, _: Request<pb::GetActivePolicyRequest>) -> Result<Response<pb::GetActivePolicyResponse>, Status> {
+    async fn get_active_policy(
+        &self,
+        _: Request<pb::GetActivePolicyRequest>,
+    ) -> Result<Response<pb::GetActivePolicyResponse>, Status> {
         Caller::current()?;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(Response::new(pb::GetActivePolicyResponse {
@@ -169,11 +182,19 @@ fn turn(signals: Option<pb::Signals>, facts: Option<pb::Facts>, now: Option<Time
     })
 }
 
-fn time(check: &mut Check, field: &str, given: Option<&prost_types::Timestamp>, otherwise: Option<Timestamp>) -> Timestamp {
+fn time(
+    check: &mut Check,
+    field: &str,
+    given: Option<&prost_types::Timestamp>,
+    otherwise: Option<Timestamp>,
+) -> Timestamp {
     match given.map_or(otherwise, convert::from_timestamp) {
         Some(time) => time,
         None => {
-            check.fail(field, if given.is_some() { "is out of range" } else { "is required: a decision knows no other time" });
+            check.fail(
+                field,
+                if given.is_some() { "is out of range" } else { "is required: a decision knows no other time" },
+            );
             Timestamp::UNIX_EPOCH
         }
     }
@@ -230,7 +251,11 @@ fn decided(decision: Decision, version: &str) -> pb::DecideResponse {
         fired: decision.fired.into_iter().map(fired).collect(),
         near: decision.near.into_iter().map(fired).collect(),
         policy_version: version.to_owned(),
-        quick_replies: decision.quick_replies.into_iter().map(|QuickReply { label, send }| pb::QuickReply { label, send }).collect(),
+        quick_replies: decision
+            .quick_replies
+            .into_iter()
+            .map(|QuickReply { label, send }| pb::QuickReply { label, send })
+            .collect(),
         fallback_reply: decision.fallback_reply,
         system_message: decision.system_message,
     }

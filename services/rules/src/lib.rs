@@ -6,11 +6,12 @@
 //!
 //! # Layout
 //! - [`bundle`]: YAML files, checked, compiled, and proven by their own examples.
-//! - [`expr`], [`eval`]: conditions in CEL. [`facts`]: what they can ask about.
+//! - [`expr`], `compile`, [`eval`]: conditions in CEL. [`facts`]: what they can ask about.
 //! - [`decide`]: the order of a decision. [`flow`]: guided dialogues. [`routing`], [`calendar`]: hand-offs and deadlines.
 //! - [`store`]: which bundle decided when.
 pub mod bundle;
 pub mod calendar;
+mod compile;
 pub mod config;
 pub mod decide;
 pub mod error;
@@ -40,11 +41,17 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         Ok((Bundle::load(&files)?, files))
     };
     let (bundle, files) = loaded().map_err(|e: BundleError| {
-        let folder = config.bundle.as_ref().map_or_else(|| "the built-in bundle".to_owned(), |f| f.display().to_string());
+        let folder =
+            config.bundle.as_ref().map_or_else(|| "the built-in bundle".to_owned(), |f| f.display().to_string());
         SettingsError(format!("setting `rules.bundle` ({folder}): {e}"))
     })?;
     let store = SqliteStore::open(&config.data).await?;
-    let activation = Activation { version: bundle.version.clone(), name: bundle.name.clone(), activated_at: host.clock.now(), files };
+    let activation = Activation {
+        version: bundle.version.clone(),
+        name: bundle.name.clone(),
+        activated_at: host.clock.now(),
+        files,
+    };
     let new = store.activate(INSTALLATION, &activation).await.map_err(|e| StartError::Other(e.to_string()))?;
     tracing::info!(policy_version = bundle.version, policy = bundle.name, new, "policy active");
     let handler = grpc::Rules { bundle: Arc::new(bundle), clock: host.clock.clone() };

@@ -35,7 +35,9 @@ pub struct Route {
 impl Route {
     /// How much the route asks for. A category says more than a tier, and a tier more than a priority.
     pub fn specificity(&self) -> u8 {
-        4 * u8::from(self.category.is_some()) + 2 * u8::from(!self.tiers.is_empty()) + u8::from(!self.priorities.is_empty())
+        4 * u8::from(self.category.is_some())
+            + 2 * u8::from(!self.tiers.is_empty())
+            + u8::from(!self.priorities.is_empty())
     }
 
     fn takes(&self, category: &str, priority: Priority, tier: Tier) -> bool {
@@ -65,7 +67,11 @@ impl Routing {
 
     /// The route of a ticket.
     pub fn route(&self, category: &str, priority: Priority, tier: Tier, now: Timestamp) -> Routed {
-        let row = self.routes.iter().find(|r| r.takes(category, priority, tier)).expect("the default route takes everything: checked at load");
+        let row = self
+            .routes
+            .iter()
+            .find(|r| r.takes(category, priority, tier))
+            .expect("the default route takes everything: checked at load");
         let sla = row.sla[priority as usize];
         Routed {
             queue: row.queue.clone(),

@@ -1,7 +1,7 @@
 //! `switchboard chat`: a customer in the terminal, over WebSocket.
 use std::{io::BufRead as _, process::ExitCode, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use switchboard_identity::Identity;
 use switchboard_runtime::{Clock, Role, process};
 use tokio::sync::mpsc;
@@ -110,6 +110,8 @@ fn lines() -> mpsc::Receiver<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn frame(event: &str, data: Value) -> Option<String> {

@@ -7,8 +7,8 @@ use crate::{
     machine::{Owner, Status},
     mind::to_priority,
     model::{
-        Action, ActionStatus, Attachment, Citation, CitingAnswer, ContentType, Conversation, Draft, Effect, Entity, Escalation, Event,
-        EventKind, Message, Note, Outcome, Resolution, Rung, Sender, Sentiment,
+        Action, ActionStatus, Attachment, Citation, CitingAnswer, ContentType, Conversation, Draft, Effect, Entity,
+        Escalation, Event, EventKind, Message, Note, Outcome, Resolution, Rung, Sender, Sentiment,
     },
 };
 
@@ -39,7 +39,9 @@ pub(crate) fn conversation(c: &Conversation) -> pb::Conversation {
         id: c.id.to_string(),
         user_id: c.user.to_string(),
         organization_id: c.org.to_string(),
-        channel: types::Channel::from_str_name(&format!("CHANNEL_{}", c.channel.to_uppercase())).unwrap_or_default().into(),
+        channel: types::Channel::from_str_name(&format!("CHANNEL_{}", c.channel.to_uppercase()))
+            .unwrap_or_default()
+            .into(),
         status: status(c.status).into(),
         owner: owner(c.owner).into(),
         seq: c.seq,
@@ -116,7 +118,15 @@ fn attachment(a: &Attachment) -> types::Attachment {
 }
 
 pub(crate) fn from_attachment(a: types::Attachment) -> Attachment {
-    Attachment { name: a.name, media_type: a.media_type, size: a.size, url: a.url, data: a.data, kind: a.r#type, content: a.content }
+    Attachment {
+        name: a.name,
+        media_type: a.media_type,
+        size: a.size,
+        url: a.url,
+        data: a.data,
+        kind: a.r#type,
+        content: a.content,
+    }
 }
 
 fn sentiment(s: Sentiment) -> types::Sentiment {

@@ -19,8 +19,8 @@ use crate::{
     error::Error,
     machine::{Owner, Status},
     model::{
-        Analysis, CitingAnswer, Conversation, Draft, Effect, Escalation, Event, EventKind, Message, Metrics, Note, Outcome, Sender,
-        StatusChange, Turn,
+        Analysis, CitingAnswer, Conversation, Draft, Effect, Escalation, Event, EventKind, Message, Metrics, Note,
+        Outcome, Sender, StatusChange, Turn,
     },
 };
 
@@ -40,7 +40,10 @@ impl SqliteStore {
     /// Opens the file. One process has it: turns and effects that an earlier process left running are free at once.
     pub async fn open(folder: &Path) -> Result<Self, OpenError> {
         let db = Sqlite::open(folder, "conversation", &MIGRATIONS).await?;
-        let failed = |e: sqlx::Error| OpenError::Other { file: folder.join("conversation.db").display().to_string(), detail: e.to_string() };
+        let failed = |e: sqlx::Error| OpenError::Other {
+            file: folder.join("conversation.db").display().to_string(),
+            detail: e.to_string(),
+        };
         let mut tx = db.write().await.map_err(failed)?;
         sqlx::query("UPDATE conversations SET turn_token = NULL, turn_until = NULL WHERE turn_token IS NOT NULL")
             .execute(&mut *tx)
@@ -214,7 +217,12 @@ async fn put_conversation(tx: &mut SqliteConnection, c: &Conversation, expect: (
     Ok(done.rows_affected() == 1)
 }
 
-async fn put_event(tx: &mut SqliteConnection, c: &Conversation, event: &Event, receipt: Option<&Value>) -> Result<(), Error> {
+async fn put_event(
+    tx: &mut SqliteConnection,
+    c: &Conversation,
+    event: &Event,
+    receipt: Option<&Value>,
+) -> Result<(), Error> {
     let (org, conversation) = (c.org.to_string(), c.id.to_string());
     match &event.kind {
         EventKind::Message(m) => {
@@ -257,15 +265,17 @@ async fn put_event(tx: &mut SqliteConnection, c: &Conversation, event: &Event, r
             }
         }
         EventKind::Status(change) => {
-            sqlx::query("INSERT INTO status_events (conversation_id, seq, id, org, body, created_at) VALUES (?, ?, ?, ?, ?, ?)")
-                .bind(&conversation)
-                .bind(event.seq as i64)
-                .bind(event.id.to_string())
-                .bind(&org)
-                .bind(json(change)?)
-                .bind(micros(event.at))
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "INSERT INTO status_events (conversation_id, seq, id, org, body, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+            )
+            .bind(&conversation)
+            .bind(event.seq as i64)
+            .bind(event.id.to_string())
+            .bind(&org)
+            .bind(json(change.as_ref())?)
+            .bind(micros(event.at))
+            .execute(&mut *tx)
+            .await?;
         }
     }
     sqlx::query("INSERT INTO outbox (org, conversation_id, seq) VALUES (?, ?, ?)")
@@ -342,13 +352,15 @@ async fn put_escalation(tx: &mut SqliteConnection, c: &Conversation, e: &Escalat
 
 async fn put_answered(tx: &mut SqliteConnection, c: &Conversation, a: &Answered) -> Result<(), Error> {
     let conversation = c.id.to_string();
-    sqlx::query("UPDATE messages SET reply_seq = ? WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND sender_type = 'user'")
-        .bind(a.reply_seq as i64)
-        .bind(&conversation)
-        .bind(a.seqs.0 as i64)
-        .bind(a.seqs.1 as i64)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "UPDATE messages SET reply_seq = ? WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND sender_type = 'user'",
+    )
+    .bind(a.reply_seq as i64)
+    .bind(&conversation)
+    .bind(a.seqs.0 as i64)
+    .bind(a.seqs.1 as i64)
+    .execute(&mut *tx)
+    .await?;
     sqlx::query("UPDATE messages SET intent = ?, intent_confidence = ?, sentiment_score = ?, entities = ? WHERE conversation_id = ? AND seq = ?")
         .bind(&a.analysis.intent)
         .bind(a.analysis.confidence)
@@ -418,7 +430,11 @@ impl Store for SqliteStore {
 
     async fn load(&self, org: Uuid, id: Uuid) -> Result<Option<Conversation>, Error> {
         let sql = format!("{CONVERSATION} WHERE c.id = ? AND c.org = ?");
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).bind(org.to_string()).fetch_optional(self.0.read()).await?;
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(id.to_string())
+            .bind(org.to_string())
+            .fetch_optional(self.0.read())
+            .await?;
         row.as_ref().map(conversation).transpose()
     }
 
@@ -459,12 +475,13 @@ impl Store for SqliteStore {
                 .await?;
         }
         if let Some(draft) = commit.draft_sent {
-            let sent = sqlx::query("UPDATE drafts SET sent_at = ? WHERE id = ? AND conversation_id = ? AND sent_at IS NULL")
-                .bind(micros(c.last_activity_at))
-                .bind(draft.to_string())
-                .bind(c.id.to_string())
-                .execute(&mut *tx)
-                .await?;
+            let sent =
+                sqlx::query("UPDATE drafts SET sent_at = ? WHERE id = ? AND conversation_id = ? AND sent_at IS NULL")
+                    .bind(micros(c.last_activity_at))
+                    .bind(draft.to_string())
+                    .bind(c.id.to_string())
+                    .execute(&mut *tx)
+                    .await?;
             if sent.rows_affected() == 0 {
                 return Ok(Committed::DraftGone);
             }
@@ -477,37 +494,43 @@ impl Store for SqliteStore {
     }
 
     async fn messages(&self, org: Uuid, id: Uuid, after: u64, limit: u32) -> Result<Vec<Message>, Error> {
-        let rows = sqlx::query("SELECT * FROM messages WHERE conversation_id = ? AND org = ? AND seq > ? ORDER BY seq LIMIT ?")
-            .bind(id.to_string())
-            .bind(org.to_string())
-            .bind(i64::try_from(after).unwrap_or(i64::MAX))
-            .bind(limit)
-            .fetch_all(self.0.read())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM messages WHERE conversation_id = ? AND org = ? AND seq > ? ORDER BY seq LIMIT ?",
+        )
+        .bind(id.to_string())
+        .bind(org.to_string())
+        .bind(i64::try_from(after).unwrap_or(i64::MAX))
+        .bind(limit)
+        .fetch_all(self.0.read())
+        .await?;
         rows.iter().map(message).collect()
     }
 
     async fn latest_messages(&self, org: Uuid, id: Uuid, up_to: u64, limit: u32) -> Result<Vec<Message>, Error> {
-        let rows = sqlx::query("SELECT * FROM messages WHERE conversation_id = ? AND org = ? AND seq <= ? ORDER BY seq DESC LIMIT ?")
-            .bind(id.to_string())
-            .bind(org.to_string())
-            .bind(i64::try_from(up_to).unwrap_or(i64::MAX))
-            .bind(limit)
-            .fetch_all(self.0.read())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM messages WHERE conversation_id = ? AND org = ? AND seq <= ? ORDER BY seq DESC LIMIT ?",
+        )
+        .bind(id.to_string())
+        .bind(org.to_string())
+        .bind(i64::try_from(up_to).unwrap_or(i64::MAX))
+        .bind(limit)
+        .fetch_all(self.0.read())
+        .await?;
         rows.iter().rev().map(message).collect()
     }
 
     async fn events(&self, org: Uuid, id: Uuid, after: u64, limit: u32) -> Result<Vec<Event>, Error> {
         let (messages, changes) = (
             self.messages(org, id, after, limit).await?,
-            sqlx::query("SELECT * FROM status_events WHERE conversation_id = ? AND org = ? AND seq > ? ORDER BY seq LIMIT ?")
-                .bind(id.to_string())
-                .bind(org.to_string())
-                .bind(i64::try_from(after).unwrap_or(i64::MAX))
-                .bind(limit)
-                .fetch_all(self.0.read())
-                .await?,
+            sqlx::query(
+                "SELECT * FROM status_events WHERE conversation_id = ? AND org = ? AND seq > ? ORDER BY seq LIMIT ?",
+            )
+            .bind(id.to_string())
+            .bind(org.to_string())
+            .bind(i64::try_from(after).unwrap_or(i64::MAX))
+            .bind(limit)
+            .fetch_all(self.0.read())
+            .await?,
         );
         let mut events: Vec<Event> = messages
             .into_iter()
@@ -519,7 +542,7 @@ impl Store for SqliteStore {
                 id: self::id(row, "id")?,
                 seq: row.try_get::<i64, _>("seq")?.unsigned_abs(),
                 at: time(row.try_get("created_at")?),
-                kind: EventKind::Status(change),
+                kind: EventKind::Status(Box::new(change)),
             });
         }
         events.sort_by_key(|e| e.seq);
@@ -553,12 +576,13 @@ impl Store for SqliteStore {
     }
 
     async fn receipt(&self, org: Uuid, id: Uuid, message: Uuid) -> Result<Option<Value>, Error> {
-        let text: Option<Option<String>> = sqlx::query_scalar("SELECT receipt FROM messages WHERE id = ? AND conversation_id = ? AND org = ?")
-            .bind(message.to_string())
-            .bind(id.to_string())
-            .bind(org.to_string())
-            .fetch_optional(self.0.read())
-            .await?;
+        let text: Option<Option<String>> =
+            sqlx::query_scalar("SELECT receipt FROM messages WHERE id = ? AND conversation_id = ? AND org = ?")
+                .bind(message.to_string())
+                .bind(id.to_string())
+                .bind(org.to_string())
+                .fetch_optional(self.0.read())
+                .await?;
         text.flatten().map(|t| read(&t)).transpose()
     }
 
@@ -576,7 +600,9 @@ impl Store for SqliteStore {
         .bind(org.to_string())
         .fetch_one(self.0.read())
         .await?;
-        let count = |column: &str| -> Result<u32, Error> { Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default()) };
+        let count = |column: &str| -> Result<u32, Error> {
+            Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
+        };
         Ok(Metrics {
             total: count("total")?,
             user: count("user")?,
@@ -588,7 +614,14 @@ impl Store for SqliteStore {
         })
     }
 
-    async fn list(&self, org: Uuid, user: Option<Uuid>, status: Option<Status>, size: u32, after: &str) -> Result<Page<Conversation>, Error> {
+    async fn list(
+        &self,
+        org: Uuid,
+        user: Option<Uuid>,
+        status: Option<Status>,
+        size: u32,
+        after: &str,
+    ) -> Result<Page<Conversation>, Error> {
         let key: Option<(i64, String)> = page::key(after)?;
         let mut sql = format!("{CONVERSATION} WHERE c.org = ?1");
         if user.is_some() {
@@ -642,11 +675,12 @@ impl Store for SqliteStore {
     }
 
     async fn drafts(&self, org: Uuid, id: Uuid) -> Result<Vec<Draft>, Error> {
-        let rows = sqlx::query("SELECT * FROM drafts WHERE conversation_id = ? AND org = ? AND sent_at IS NULL ORDER BY id")
-            .bind(id.to_string())
-            .bind(org.to_string())
-            .fetch_all(self.0.read())
-            .await?;
+        let rows =
+            sqlx::query("SELECT * FROM drafts WHERE conversation_id = ? AND org = ? AND sent_at IS NULL ORDER BY id")
+                .bind(id.to_string())
+                .bind(org.to_string())
+                .fetch_all(self.0.read())
+                .await?;
         rows.iter()
             .map(|row| {
                 Ok(Draft {
@@ -690,7 +724,14 @@ impl Store for SqliteStore {
         rows.iter().map(note).collect()
     }
 
-    async fn citing(&self, org: Uuid, article: &str, version: Option<u32>, size: u32, after: &str) -> Result<Page<CitingAnswer>, Error> {
+    async fn citing(
+        &self,
+        org: Uuid,
+        article: &str,
+        version: Option<u32>,
+        size: u32,
+        after: &str,
+    ) -> Result<Page<CitingAnswer>, Error> {
         let key: Option<(i64, String)> = page::key(after)?;
         let (at, last) = key.unwrap_or((i64::MAX, String::new()));
         let rows = sqlx::query(
@@ -735,7 +776,13 @@ impl Store for SqliteStore {
         Ok(found)
     }
 
-    async fn effects(&self, org: Uuid, status: Option<&'static str>, size: u32, after: &str) -> Result<Page<Effect>, Error> {
+    async fn effects(
+        &self,
+        org: Uuid,
+        status: Option<&'static str>,
+        size: u32,
+        after: &str,
+    ) -> Result<Page<Effect>, Error> {
         let key: Option<String> = page::key(after)?;
         let rows = sqlx::query(
             "SELECT * FROM effects WHERE org = ?1 AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4",
@@ -751,10 +798,12 @@ impl Store for SqliteStore {
     }
 
     async fn claim_effects(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Effect>, Error> {
-        let due: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM effects WHERE status IN ('pending', 'running') AND next_attempt_at <= ?")
-            .bind(micros(now))
-            .fetch_one(self.0.read())
-            .await?;
+        let due: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM effects WHERE status IN ('pending', 'running') AND next_attempt_at <= ?",
+        )
+        .bind(micros(now))
+        .fetch_one(self.0.read())
+        .await?;
         if due == 0 {
             return Ok(vec![]);
         }
@@ -790,8 +839,12 @@ impl Store for SqliteStore {
     }
 
     async fn idle(&self, since: Timestamp, limit: u32) -> Result<Vec<(Uuid, Uuid)>, Error> {
-        self.pairs("SELECT org, id FROM conversations WHERE status IN ('active', 'waiting') AND last_activity_at <= ? LIMIT ?", since, limit)
-            .await
+        self.pairs(
+            "SELECT org, id FROM conversations WHERE status IN ('active', 'waiting') AND last_activity_at <= ? LIMIT ?",
+            since,
+            limit,
+        )
+        .await
     }
 
     async fn breached(&self, now: Timestamp, limit: u32) -> Result<Vec<(Uuid, Uuid)>, Error> {
@@ -805,7 +858,8 @@ impl Store for SqliteStore {
     }
 
     async fn outbox(&self, limit: u32) -> Result<Vec<(i64, Uuid, Uuid, u64)>, Error> {
-        let rows = sqlx::query("SELECT * FROM outbox ORDER BY position LIMIT ?").bind(limit).fetch_all(self.0.read()).await?;
+        let rows =
+            sqlx::query("SELECT * FROM outbox ORDER BY position LIMIT ?").bind(limit).fetch_all(self.0.read()).await?;
         rows.iter()
             .map(|row| {
                 let seq = row.try_get::<i64, _>("seq")?.unsigned_abs();
@@ -822,7 +876,8 @@ impl Store for SqliteStore {
     }
 
     async fn cursor(&self, org: Uuid, feed: &str) -> Result<Option<String>, Error> {
-        let value = sqlx::query_scalar("SELECT value FROM cursors WHERE org = ? AND feed = ?").bind(org.to_string()).bind(feed);
+        let value =
+            sqlx::query_scalar("SELECT value FROM cursors WHERE org = ? AND feed = ?").bind(org.to_string()).bind(feed);
         Ok(value.fetch_optional(self.0.read()).await?)
     }
 
@@ -834,7 +889,8 @@ impl Store for SqliteStore {
     }
 
     async fn organizations(&self) -> Result<Vec<Uuid>, Error> {
-        let rows: Vec<String> = sqlx::query_scalar("SELECT DISTINCT org FROM conversations").fetch_all(self.0.read()).await?;
+        let rows: Vec<String> =
+            sqlx::query_scalar("SELECT DISTINCT org FROM conversations").fetch_all(self.0.read()).await?;
         Ok(rows.iter().filter_map(|r| Uuid::try_parse(r).ok()).collect())
     }
 

@@ -43,8 +43,13 @@ async fn a_watcher_sees_every_event_once_and_in_order() {
     let mut client = served(&rig).await;
     let (org, user) = (rig.org, Uuid::now_v7());
     let work = async {
-        let id = client.create_conversation(create()).await.expect("creates").into_inner().conversation.expect("row").id;
-        let say = |text: &str| pb::ProcessMessageRequest { conversation_id: id.clone(), content: text.into(), ..Default::default() };
+        let id =
+            client.create_conversation(create()).await.expect("creates").into_inner().conversation.expect("row").id;
+        let say = |text: &str| pb::ProcessMessageRequest {
+            conversation_id: id.clone(),
+            content: text.into(),
+            ..Default::default()
+        };
         client.process_message(say("before")).await.expect("answers");
         let ask = pb::SubscribeRequest { conversation_id: id.clone(), after_seq: Some(1) };
         let mut stream = client.subscribe(ask).await.expect("watches").into_inner();
@@ -59,13 +64,18 @@ async fn a_watcher_sees_every_event_once_and_in_order() {
                 let item = stream.message().await.expect("goes on").expect("is open");
                 if let Some(Kind::Event(event)) = item.kind {
                     seqs.push(event.seq);
-                    let Some(switchboard_proto::events::v1::conversation_event::Kind::MessageAdded(m)) = event.kind else { continue };
+                    let Some(switchboard_proto::events::v1::conversation_event::Kind::MessageAdded(m)) = event.kind
+                    else {
+                        continue;
+                    };
                     let sender = m.message.expect("message").sender_type();
                     users += usize::from(sender == switchboard_proto::events::v1::SenderType::User);
                 }
             }
         };
-        let (written, ()) = tokio::time::timeout(Duration::from_secs(25), async { tokio::join!(writers, reader) }).await.expect("in time");
+        let (written, ()) = tokio::time::timeout(Duration::from_secs(25), async { tokio::join!(writers, reader) })
+            .await
+            .expect("in time");
         assert!(written.iter().all(Result::is_ok));
         let expected: Vec<u64> = (2..).take(seqs.len()).collect();
         assert_eq!(seqs, expected);
@@ -79,19 +89,33 @@ async fn bad_input_names_every_field() {
     let rig = Rig::start(folder.path()).await;
     let mut client = served(&rig).await;
     let work = async {
-        let bad = pb::CreateConversationRequest { user_id: "x".into(), initial_message: Some(String::new()), ..Default::default() };
+        let bad = pb::CreateConversationRequest {
+            user_id: "x".into(),
+            initial_message: Some(String::new()),
+            ..Default::default()
+        };
         let fault = Fault::from_status(&client.create_conversation(bad).await.expect_err("refused"));
         assert_eq!(fault.reason, Reason::ValidationFailed);
-        assert_eq!(fault.fields.iter().map(|f| f.field.as_str()).collect::<Vec<_>>(), ["channel", "user_id", "initial_message"]);
-        let id = client.create_conversation(create()).await.expect("creates").into_inner().conversation.expect("row").id;
+        assert_eq!(
+            fault.fields.iter().map(|f| f.field.as_str()).collect::<Vec<_>>(),
+            ["channel", "user_id", "initial_message"]
+        );
+        let id =
+            client.create_conversation(create()).await.expect("creates").into_inner().conversation.expect("row").id;
         for (content, why) in [("", "empty"), ("a\0b", "U+0000")] {
-            let request = pb::ProcessMessageRequest { conversation_id: id.clone(), content: content.into(), ..Default::default() };
+            let request = pb::ProcessMessageRequest {
+                conversation_id: id.clone(),
+                content: content.into(),
+                ..Default::default()
+            };
             let fault = Fault::from_status(&client.process_message(request).await.expect_err("refused"));
             assert!(fault.fields[0].detail.contains(why), "{fault}");
         }
-        let long = pb::ProcessMessageRequest { conversation_id: id.clone(), content: "ü".repeat(5001), ..Default::default() };
+        let long =
+            pb::ProcessMessageRequest { conversation_id: id.clone(), content: "ü".repeat(5001), ..Default::default() };
         assert!(client.process_message(long).await.is_err());
-        let longest = pb::ProcessMessageRequest { conversation_id: id, content: "ü".repeat(5000), ..Default::default() };
+        let longest =
+            pb::ProcessMessageRequest { conversation_id: id, content: "ü".repeat(5000), ..Default::default() };
         client.process_message(longest).await.expect("5000 characters are taken");
     };
     rig.mesh.as_user(Role::Customer, rig.org, Uuid::now_v7(), work).await;
@@ -106,7 +130,8 @@ async fn roles_are_checked() {
     let id = rig
         .mesh
         .as_user(Role::Customer, rig.org, user, async {
-            let id = client.create_conversation(create()).await.expect("creates").into_inner().conversation.expect("row").id;
+            let id =
+                client.create_conversation(create()).await.expect("creates").into_inner().conversation.expect("row").id;
             let assign = pb::AssignRequest { conversation_id: id.clone(), ..Default::default() };
             let refused = Fault::from_status(&client.assign(assign).await.expect_err("refused"));
             assert_eq!(refused.reason, Reason::PermissionDenied);
@@ -118,10 +143,14 @@ async fn roles_are_checked() {
     let mut client = ConversationServiceClient::new(rig.mesh.host("edge").connect("conversation").expect("link"));
     rig.mesh
         .as_user(Role::Agent, rig.org, Uuid::now_v7(), async {
-            let message = pb::ProcessMessageRequest { conversation_id: id.clone(), content: "Hi".into(), ..Default::default() };
+            let message =
+                pb::ProcessMessageRequest { conversation_id: id.clone(), content: "Hi".into(), ..Default::default() };
             let refused = Fault::from_status(&client.process_message(message.clone()).await.expect_err("refused"));
             assert_eq!(refused.reason, Reason::NotOwner);
-            client.assign(pb::AssignRequest { conversation_id: id.clone(), ..Default::default() }).await.expect("takes over");
+            client
+                .assign(pb::AssignRequest { conversation_id: id.clone(), ..Default::default() })
+                .await
+                .expect("takes over");
             client.process_message(message).await.expect("is a human's message");
         })
         .await;

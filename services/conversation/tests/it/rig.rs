@@ -59,7 +59,11 @@ impl Mind for FakeMind {
         self.gate.acquire().await.expect("open").forget();
         let say = self.say.lock().expect("lock").clone();
         let n = self.thoughts.fetch_add(1, Ordering::SeqCst) + 1;
-        let case = Planned { action_type: "create_case".into(), parameters: BTreeMap::from([("subject".into(), "Help".into())]), read_only: false };
+        let case = Planned {
+            action_type: "create_case".into(),
+            parameters: BTreeMap::from([("subject".into(), "Help".into())]),
+            read_only: false,
+        };
         let (reply, actions, verdict, rung) = match say {
             Say::Fail => return Err(Fault::new(Reason::AiProcessingFailed, "scripted")),
             Say::Echo => (format!("{n}: {}", q.text), vec![], Verdict::Reply, Rung::Extract),
@@ -186,7 +190,17 @@ impl Rig {
             published: Counter::default(),
         });
         let shutdown = Shutdown::new();
-        Rig { engine, mind, targets, mesh, shutdown, store, org, customer: caller(Role::Customer, org), agent: caller(Role::Agent, org) }
+        Rig {
+            engine,
+            mind,
+            targets,
+            mesh,
+            shutdown,
+            store,
+            org,
+            customer: caller(Role::Customer, org),
+            agent: caller(Role::Agent, org),
+        }
     }
 
     /// Starts the worker.
@@ -195,7 +209,14 @@ impl Rig {
     }
 
     pub async fn begin(&self) -> Conversation {
-        let start = Start { request_id: None, user: None, channel: "web".into(), initial_message: None, metadata: Default::default(), language: None };
+        let start = Start {
+            request_id: None,
+            user: None,
+            channel: "web".into(),
+            initial_message: None,
+            metadata: Default::default(),
+            language: None,
+        };
         self.engine.begin(&self.customer, start).await.expect("begins").0
     }
 
@@ -226,7 +247,11 @@ impl Rig {
     }
 
     /// Waits for the event that `wanted` accepts.
-    pub async fn until(&self, watch: &mut tokio::sync::broadcast::Receiver<Signal>, wanted: impl Fn(&EventKind) -> bool) {
+    pub async fn until(
+        &self,
+        watch: &mut tokio::sync::broadcast::Receiver<Signal>,
+        wanted: impl Fn(&EventKind) -> bool,
+    ) {
         let wait = async {
             loop {
                 if let Ok(Signal::Event(event)) = watch.recv().await

@@ -97,7 +97,10 @@ async fn events_are_numbered_by_one(store: &dyn Store) {
     assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
     assert_eq!(events.iter().filter(|e| matches!(e.kind, EventKind::Status(_))).count(), 3);
     assert_eq!(store.events(first.org, first.id, 6, 100).await.expect("reads").len(), 2);
-    assert_eq!(store.events(first.org, first.id, 2, 3).await.expect("reads").iter().map(|e| e.seq).collect::<Vec<_>>(), [3, 4, 5]);
+    assert_eq!(
+        store.events(first.org, first.id, 2, 3).await.expect("reads").iter().map(|e| e.seq).collect::<Vec<_>>(),
+        [3, 4, 5]
+    );
 }
 
 async fn the_same_key_twice_is_once(store: &dyn Store) {
@@ -106,7 +109,11 @@ async fn the_same_key_twice_is_once(store: &dyn Store) {
     let now = store.load(before.org, before.id).await.expect("reads").expect("is there");
     assert_eq!(say(store, &now, "hello", Some("id")).await, Committed::DuplicateMessage);
     let (org, user) = (Uuid::now_v7(), Uuid::now_v7());
-    let new = |fingerprint: &str| NewConversation { row: row(org, user), request_id: Some("r".into()), fingerprint: fingerprint.into() };
+    let new = |fingerprint: &str| NewConversation {
+        row: row(org, user),
+        request_id: Some("r".into()),
+        fingerprint: fingerprint.into(),
+    };
     let first = new("one");
     assert!(store.create(first.clone()).await.expect("creates").is_none());
     let (earlier, fingerprint) = store.create(new("two")).await.expect("answers").expect("is there");
@@ -183,7 +190,11 @@ async fn sqlite_keeps_what_it_acknowledged() {
 #[tokio::test]
 async fn a_damaged_file_says_what_to_do() {
     let folder = tempdir().expect("folder");
-    std::fs::write(folder.path().join("conversation.db"), "this is no database, it is a letter to a friend".repeat(100)).expect("writes");
+    std::fs::write(
+        folder.path().join("conversation.db"),
+        "this is no database, it is a letter to a friend".repeat(100),
+    )
+    .expect("writes");
     let error = SqliteStore::open(folder.path()).await.expect_err("refused").to_string();
     assert!(error.contains("damaged or not a database") && error.contains("restore it from a backup"), "{error}");
 }

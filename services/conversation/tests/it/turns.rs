@@ -241,7 +241,10 @@ async fn a_quiet_day_closes_a_conversation_by_what_was_open() {
     rig.until(&mut watches[0], status("assumed_resolved")).await;
     rig.until(&mut watches[1], status("abandoned")).await;
     let answered = rig.load(&answered).await;
-    assert_eq!((answered.status, answered.resolution, answered.assumed), (Status::Resolved, Some(Resolution::Automated), true));
+    assert_eq!(
+        (answered.status, answered.resolution, answered.assumed),
+        (Status::Resolved, Some(Resolution::Automated), true)
+    );
     assert!(rig.load(&silent).await.ended_at.is_some());
     // A word reopens it; eight days later it begins anew.
     rig.say(&answered, "one more thing").await.expect("answers");

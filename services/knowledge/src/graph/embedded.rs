@@ -87,7 +87,9 @@ impl Graph for EmbeddedGraph {
         let Some(adjacency) = orgs.get(&org) else { return Ok(vec![]) };
         let edges = adjacency.solutions.get(&article).map(|s| s.edges.as_slice()).unwrap_or_default();
         let linked = edges.iter().filter_map(|edge| match &edge.to {
-            Node::Solution(slug) => adjacency.by_slug.get(slug).map(|id| Linked { article: *id, confidence: edge.confidence }),
+            Node::Solution(slug) => {
+                adjacency.by_slug.get(slug).map(|id| Linked { article: *id, confidence: edge.confidence })
+            }
             _ => None,
         });
         Ok(linked.collect())

@@ -1,10 +1,5 @@
 //! Passages in tantivy, in a folder.
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::Arc,
-    thread::JoinHandle,
-};
+use std::{collections::HashMap, path::Path, sync::Arc, thread::JoinHandle};
 
 use async_trait::async_trait;
 use moka::sync::Cache;
@@ -12,7 +7,10 @@ use tantivy::{
     DocAddress, DocId, IndexReader, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term,
     collector::{Count, FilterCollector, TopDocs},
     index::SegmentId,
-    query::{Bm25StatisticsProvider, BooleanQuery, BoostQuery, ConstScoreQuery, EnableScoring, Occur, Query as TantivyQuery, TermQuery},
+    query::{
+        Bm25StatisticsProvider, BooleanQuery, BoostQuery, ConstScoreQuery, EnableScoring, Occur, Query as TantivyQuery,
+        TermQuery,
+    },
     schema::{Field, IndexRecordOption, Value as _},
 };
 use tokio::sync::oneshot;
@@ -160,7 +158,11 @@ impl Shared {
         let filter = self.filter(&query);
         let articles = searcher.search(&and(&filter, [term(fields.lead, "1")]), &Count)? as u64;
         if articles == 0 {
-            return Ok(Found { frequencies: vec![0; query.concepts.len()], concepts: query.concepts, ..Found::default() });
+            return Ok(Found {
+                frequencies: vec![0; query.concepts.len()],
+                concepts: query.concepts,
+                ..Found::default()
+            });
         }
         let mut counts: HashMap<String, u64> = HashMap::new();
         let mut concepts = query.concepts.clone();
@@ -267,7 +269,12 @@ impl Shared {
         statistics: &Statistics<'_>,
     ) -> tantivy::Result<Vec<(f32, DocAddress)>> {
         let fields = self.fields;
-        let by_field = [(fields.title, BOOSTS.title), (fields.heading, BOOSTS.heading), (fields.tags, BOOSTS.tags), (fields.body, BOOSTS.body)];
+        let by_field = [
+            (fields.title, BOOSTS.title),
+            (fields.heading, BOOSTS.heading),
+            (fields.tags, BOOSTS.tags),
+            (fields.body, BOOSTS.body),
+        ];
         let mut any: Vec<(Occur, Box<dyn TantivyQuery>)> = vec![];
         for (text, weight) in concepts.iter().flat_map(|c| &c.terms) {
             if statistics.counts.get(text).is_none_or(|n| *n == 0) {
@@ -283,11 +290,20 @@ impl Shared {
         }
         let whole = and(filter, [Box::new(BooleanQuery::new(any)) as Box<dyn TantivyQuery>]);
         let now = query.now.as_microsecond();
-        let top = FilterCollector::new("expires".to_owned(), move |expires: i64| expires > now, TopDocs::with_limit(query.candidates.max(1)));
+        let top = FilterCollector::new(
+            "expires".to_owned(),
+            move |expires: i64| expires > now,
+            TopDocs::with_limit(query.candidates.max(1)),
+        );
         searcher.search_with_statistics_provider(&whole, &top, statistics)
     }
 
-    fn pinned(&self, searcher: &Searcher, query: &Query, filter: &[(Occur, Box<dyn TantivyQuery>)]) -> tantivy::Result<Vec<DocAddress>> {
+    fn pinned(
+        &self,
+        searcher: &Searcher,
+        query: &Query,
+        filter: &[(Occur, Box<dyn TantivyQuery>)],
+    ) -> tantivy::Result<Vec<DocAddress>> {
         if query.pinned.is_empty() {
             return Ok(vec![]);
         }
@@ -297,7 +313,12 @@ impl Shared {
         // An article has a handful of passages; the lead is among the first.
         let top = TopDocs::with_limit(query.pinned.len() * 12);
         let top = FilterCollector::new("expires".to_owned(), move |expires: i64| expires > now, top);
-        let found = searcher.search_with_executor(&whole, &top, searcher.index().search_executor(), EnableScoring::disabled_from_searcher(searcher))?;
+        let found = searcher.search_with_executor(
+            &whole,
+            &top,
+            searcher.index().search_executor(),
+            EnableScoring::disabled_from_searcher(searcher),
+        )?;
         Ok(found.into_iter().map(|(_, place)| place).collect())
     }
 
@@ -308,7 +329,8 @@ impl Shared {
         }
         let document: TantivyDocument = searcher.doc(place)?;
         let text = document.get_first(self.fields.passage).and_then(|v| v.as_str()).unwrap_or_default();
-        let passage: Passage = serde_json::from_str(text).map_err(|e| TantivyError::InternalError(format!("a passage cannot be read: {e}")))?;
+        let passage: Passage = serde_json::from_str(text)
+            .map_err(|e| TantivyError::InternalError(format!("a passage cannot be read: {e}")))?;
         let analyzed = Arc::new(Analyzed::new(passage));
         self.passages.insert(name, analyzed.clone());
         Ok(analyzed)

@@ -179,7 +179,8 @@ impl Store for SqliteStore {
         let mut out = Vec::with_capacity(rows.len());
         for row in &rows {
             let (seq, article): (i64, String) = (row.try_get("seq")?, row.try_get("article")?);
-            let (action, version, hash): (String, u32, String) = (row.try_get("action")?, row.try_get("version")?, row.try_get("hash")?);
+            let (action, version, hash): (String, u32, String) =
+                (row.try_get("action")?, row.try_get("version")?, row.try_get("hash")?);
             // The row before the first one asked for is read only for its hash.
             let first = out.is_empty() && before.is_empty() && seq > 1;
             let (at, actor): (i64, String) = (row.try_get("at")?, row.try_get("actor")?);
@@ -195,7 +196,14 @@ impl Store for SqliteStore {
     }
 }
 
-async fn create(db: &mut SqliteConnection, org: Uuid, by: By, id: Uuid, request: Option<Uuid>, content: &NewArticle) -> Result<Article, Error> {
+async fn create(
+    db: &mut SqliteConnection,
+    org: Uuid,
+    by: By,
+    id: Uuid,
+    request: Option<Uuid>,
+    content: &NewArticle,
+) -> Result<Article, Error> {
     if let Some(request) = request {
         let row = sqlx::query("SELECT article_id FROM requests WHERE org = ? AND request_id = ?")
             .bind(org.to_string())
@@ -229,7 +237,14 @@ async fn create(db: &mut SqliteConnection, org: Uuid, by: By, id: Uuid, request:
     read(db, org, id, None).await?.ok_or(Error::NotFound)
 }
 
-async fn update(db: &mut SqliteConnection, org: Uuid, by: By, id: Uuid, seen: Option<u32>, content: &NewArticle) -> Result<Article, Error> {
+async fn update(
+    db: &mut SqliteConnection,
+    org: Uuid,
+    by: By,
+    id: Uuid,
+    seen: Option<u32>,
+    content: &NewArticle,
+) -> Result<Article, Error> {
     let row = sqlx::query("SELECT version FROM articles WHERE org = ? AND id = ? AND archived_at IS NULL")
         .bind(org.to_string())
         .bind(id.to_string())
@@ -258,7 +273,14 @@ async fn update(db: &mut SqliteConnection, org: Uuid, by: By, id: Uuid, seen: Op
     read(db, org, id, None).await?.ok_or(Error::NotFound)
 }
 
-async fn insert_version(db: &mut SqliteConnection, org: Uuid, by: By, id: Uuid, version: u32, content: &NewArticle) -> Result<(), Error> {
+async fn insert_version(
+    db: &mut SqliteConnection,
+    org: Uuid,
+    by: By,
+    id: Uuid,
+    version: u32,
+    content: &NewArticle,
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO article_versions (org, article_id, version, is_current, title, body, language, category, subcategory, tags, internal, \
          source, source_url, confidence, validated_at, expires_at, slug, errors, features, see_also, product, hash, created_at) \
@@ -292,29 +314,42 @@ async fn insert_version(db: &mut SqliteConnection, org: Uuid, by: By, id: Uuid, 
 }
 
 async fn read(db: &mut SqliteConnection, org: Uuid, id: Uuid, version: Option<u32>) -> Result<Option<Article>, Error> {
-    let sql = const_str("WHERE v.org = ?1 AND v.article_id = ?2 AND ((?3 IS NULL AND v.is_current = 1) OR v.version = ?3)");
+    let sql =
+        const_str("WHERE v.org = ?1 AND v.article_id = ?2 AND ((?3 IS NULL AND v.is_current = 1) OR v.version = ?3)");
     let row = sqlx::query(sql).bind(org.to_string()).bind(id.to_string()).bind(version).fetch_optional(db).await?;
     row.as_ref().map(article).transpose()
 }
 
-async fn audit(db: &mut SqliteConnection, org: Uuid, by: By, action: &str, id: Uuid, version: u32) -> Result<(), Error> {
-    let last = sqlx::query("SELECT seq, hash FROM audit WHERE org = ? ORDER BY seq DESC LIMIT 1").bind(org.to_string()).fetch_optional(&mut *db).await?;
+async fn audit(
+    db: &mut SqliteConnection,
+    org: Uuid,
+    by: By,
+    action: &str,
+    id: Uuid,
+    version: u32,
+) -> Result<(), Error> {
+    let last = sqlx::query("SELECT seq, hash FROM audit WHERE org = ? ORDER BY seq DESC LIMIT 1")
+        .bind(org.to_string())
+        .fetch_optional(&mut *db)
+        .await?;
     let (seq, before): (i64, String) = match last {
         Some(row) => (row.try_get::<i64, _>("seq")? + 1, row.try_get("hash")?),
         None => (1, String::new()),
     };
     let (at, actor) = (by.now.as_microsecond(), by.actor.to_string());
-    sqlx::query("INSERT INTO audit (org, seq, at, actor, action, article, version, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-        .bind(org.to_string())
-        .bind(seq)
-        .bind(at)
-        .bind(&actor)
-        .bind(action)
-        .bind(id.to_string())
-        .bind(version)
-        .bind(chain(&before, &format!("{org} {seq} {at} {actor} {action} {id} {version}")))
-        .execute(db)
-        .await?;
+    sqlx::query(
+        "INSERT INTO audit (org, seq, at, actor, action, article, version, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(org.to_string())
+    .bind(seq)
+    .bind(at)
+    .bind(&actor)
+    .bind(action)
+    .bind(id.to_string())
+    .bind(version)
+    .bind(chain(&before, &format!("{org} {seq} {at} {actor} {action} {id} {version}")))
+    .execute(db)
+    .await?;
     Ok(())
 }
 

@@ -38,9 +38,10 @@ impl IntentModel {
         model
     }
 
-    /// The model's name: a hash of its bytes.
+    /// The model's name: the start of its checksum.
     pub fn version(&self) -> String {
-        hex(&Sha256::digest(self.to_bytes())[..8])
+        let bytes = self.to_bytes();
+        hex(&bytes[bytes.len() - CHECKSUM..][..8])
     }
 
     /// The model as bytes; the same model gives the same bytes.

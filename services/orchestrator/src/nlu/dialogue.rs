@@ -47,6 +47,9 @@ static QUESTION: LazyLock<Regex> = LazyLock::new(|| {
         r"(?:\?\s*$|^\W*(?:(?:and|also|but|so|actually|hi|hello|hey|ok|wait|please|sorry)\W+)*(?:how|what|where|when|why|who|which|can|could|do|does|did|is|are|will|would|should|am|may)\b)",
     )
 });
+static THUMB: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"^\s*(?:(?P<up>(?:[👍👌✅🆗]\p{M}*\p{Emoji_Modifier}*\s*)+)|(?:[👎❌]\p{M}*\p{Emoji_Modifier}*\s*)+)$")
+});
 static YES: LazyLock<Regex> = LazyLock::new(|| {
     regex(
         r"^\W*(?:yes|yeah|yep|yup|ya|y|sure|correct|exactly|absolutely|definitely|of course|please do|go ahead|do it|sounds good|ok|okay|confirm|confirmed|right)\b",
@@ -57,6 +60,9 @@ static NO: LazyLock<Regex> =
 
 /// The act of a text.
 pub fn act(text: &str, intent: &str, confidence: f64) -> Act {
+    if let Some(thumb) = THUMB.captures(text) {
+        return if thumb.name("up").is_some() { Act::Affirm } else { Act::Deny };
+    }
     let sure = confidence >= SURE;
     let words = text.split_whitespace().count();
     let question = is_question(text);
@@ -112,6 +118,8 @@ mod tests {
             ("ok", "oos", Act::Affirm),
             ("ok thanks", "thanks", Act::None),
             ("yes it works now", "problem_solved", Act::None),
+            ("👍🏽", "oos", Act::Affirm),
+            ("👎", "oos", Act::Deny),
             ("no", "deny", Act::Deny),
             ("No, that's not it", "deny", Act::Deny),
             ("no, it is not", "deny", Act::Deny),

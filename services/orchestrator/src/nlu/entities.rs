@@ -108,7 +108,7 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
         p(
             "error_code",
             Sign::Digit,
-            r"(?i)\b(?:errors?|code|status|http|returns?|returned|getting|get|gives?|got)\b(?:\s+(?:me|an?|the|code|status|message|error|is))*\s*[:#=(]?\s*(?P<v>[1-5]\d\d)\b",
+            r"(?i)\b(?:errors?|code|status|http)\b(?:\s+(?:code|status|message|is|an?|the|of))*\s*[:#=(]?\s*(?P<v>[1-5]\d\d)\b",
             0.95,
             |_, v, _| Some(v.to_owned()),
         ),
@@ -117,6 +117,14 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
             Sign::Digit,
             r"(?i)\b(?P<v>[45]\d\d)\s*(?:errors?|responses?|status|unauthori[sz]ed|forbidden|not found|too many)\b",
             0.95,
+            |_, v, _| Some(v.to_owned()),
+        ),
+        // "I get 500 contacts a day" is no error: what follows has to look like the end of the thought.
+        p(
+            "error_code",
+            Sign::Digit,
+            r"(?i)\b(?:get|gets|getting|got|gives?|gave|returns?|returned|returning|sends?|throws?|shows?|see|seeing)\b(?:\s+(?:me|us|an?|the|only|always))*\s+(?P<v>[45]\d\d)(?:s\b)?\s*(?:$|[.,;:!?)]|(?:from|when|on|in|for|with|after|while|every|again|but|and|if|each|since|too|unauthori[sz]ed|forbidden|not|back|instead)\b)",
+            0.85,
             |_, v, _| Some(v.to_owned()),
         ),
         p(
@@ -129,7 +137,7 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
         p(
             "case_number",
             Sign::Digit,
-            r"(?i)\b(?:case|ticket)s?\b\s*(?:number|no\b\.?|nr\b\.?|id)?\s*(?:is|was)?\s*[:#]?\s*(?P<v>\d{1,10})\b",
+            r"(?i)\b(?:case|ticket)s?\b\s*(?:number|no\b\.?|nr\b\.?|id)?\s*(?:is|was)?\s*[:#]?\s*(?P<v>\d{3,10})\b",
             0.95,
             |_, v, _| case(v),
         ),
@@ -409,6 +417,7 @@ mod tests {
             ("invoice INV-2026-0042.", &[("invoice_number", "INV-2026-0042")]),
             ("API error 401", &[("error_code", "401")]),
             ("I get a 429 from the API", &[("error_code", "429")]),
+            ("the API returns 403", &[("error_code", "403")]),
             ("500 error on save", &[("error_code", "500")]),
             ("what is bf-3007", &[("error_code", "BF-3007")]),
             ("my card 4111 1111 1111 1111", &[("card_number", "**** 1111")]),
@@ -432,6 +441,8 @@ mod tests {
             "This is Ridiculous",
             "31/31/2026",
             "in order to save 5 of them",
+            "we get 500 contacts a day",
+            "I got 200 users in case 5 leave",
             "",
         ] {
             assert_eq!(at(text), [], "{text}");

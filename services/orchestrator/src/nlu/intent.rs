@@ -49,6 +49,8 @@ pub fn parse_examples(jsonl: &str) -> Result<Vec<Example>, String> {
     let mut examples = Vec::new();
     for (number, line) in jsonl.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let example: Example = serde_json::from_str(line).map_err(|e| {
+            // serde counts the one line that it sees as the first.
+            let e = e.to_string().replace(" at line 1 column", " at column");
             format!("line {}: {e}; each line is a JSON object {{\"text\": \"...\", \"intent\": \"...\"}}", number + 1)
         })?;
         if example.text.trim().is_empty() || example.intent.trim().is_empty() {
@@ -74,6 +76,8 @@ pub struct Prediction {
     pub confidence: f64,
     /// The next ones, best first, at most three.
     pub secondary: Vec<(String, f64)>,
+    /// True if it is out of scope only because no intent was likely enough.
+    pub doubtful: bool,
 }
 
 /// A trained classifier.
@@ -117,7 +121,7 @@ impl IntentModel {
         order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
         let named = |i: &usize| (self.labels[*i].clone(), f64::from(scores[*i]));
         let Some(&best) = order.first() else {
-            return Prediction { intent: OOS.to_owned(), confidence: 0.0, secondary: vec![] };
+            return Prediction { intent: OOS.to_owned(), confidence: 0.0, secondary: vec![], doubtful: false };
         };
         let known = |i: &&usize| self.labels[**i] != OOS;
         let mut rest = order.iter().filter(known);
@@ -129,11 +133,12 @@ impl IntentModel {
                 intent: OOS.to_owned(),
                 confidence,
                 secondary: rest.take(SECONDARY).map(named).collect(),
+                doubtful: self.labels[best] != OOS,
             };
         }
         rest.next();
         let (intent, confidence) = named(&best);
-        Prediction { intent, confidence, secondary: rest.take(SECONDARY).map(named).collect() }
+        Prediction { intent, confidence, secondary: rest.take(SECONDARY).map(named).collect(), doubtful: false }
     }
 
     /// The intents it knows, [`OOS`] among them if it was trained on any.

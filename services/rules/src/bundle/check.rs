@@ -2,8 +2,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    Bundle, BundleError, Deed, Files, Rule, RuleType, Texts, Then,
-    check_flow, check_routing,
+    Bundle, BundleError, Deed, Files, Rule, RuleType, Texts, Then, check_flow, check_routing,
     examples::Located,
     raw::{Once, RawBundle, RawRule, RawRules, RawTexts},
     source::Source,
@@ -55,17 +54,28 @@ impl Known {
         };
         if let Some(place) = template.places().find(|p| !places.contains(p)) {
             let hint = nearest(place, places.iter().map(|p| (*p).to_owned()));
-            return Err(at.error(at.line_of(key, line), format!("the text `{key}` has a place `{{{place}}}` that nothing fills here{hint}")));
+            return Err(at.error(
+                at.line_of(key, line),
+                format!("the text `{key}` has a place `{{{place}}}` that nothing fills here{hint}"),
+            ));
         }
         Ok(key.to_owned())
     }
 
     /// A text where no action has run: `{action.NAME}` would stay as it is.
-    pub(super) fn plain_text(&self, at: Source<'_>, line: usize, key: &str, places: &[&str]) -> Result<String, BundleError> {
+    pub(super) fn plain_text(
+        &self,
+        at: Source<'_>,
+        line: usize,
+        key: &str,
+        places: &[&str],
+    ) -> Result<String, BundleError> {
         let key = self.text(at, line, key, places)?;
         if self.texts[&key].waits() {
             let line = at.line_of(&key, line);
-            return Err(at.error(line, format!("the text `{key}` waits for the result of an action, and there is none here")));
+            return Err(
+                at.error(line, format!("the text `{key}` waits for the result of an action, and there is none here"))
+            );
         }
         Ok(key)
     }
@@ -143,9 +153,20 @@ pub(super) fn bundle(files: &Files) -> Result<(Bundle, Vec<Located>), BundleErro
         actions: head.actions,
         texts: texts.by_language[&texts.language].clone(),
         intents: routing.categories.keys().cloned().collect(),
-        categories: routing.categories.values().chain(routing.routes.iter().filter_map(|r| r.category.as_ref())).cloned().collect(),
+        categories: routing
+            .categories
+            .values()
+            .chain(routing.routes.iter().filter_map(|r| r.category.as_ref()))
+            .cloned()
+            .collect(),
     };
-    one_of(head_at, head_at.line_of("actions", 1), "action in the list, and hand-offs need it", "create_case", &known.actions)?;
+    one_of(
+        head_at,
+        head_at.line_of("actions", 1),
+        "action in the list, and hand-offs need it",
+        "create_case",
+        &known.actions,
+    )?;
     for intent in &head.small_talk {
         known.intent(head_at, head_at.line_of("small_talk", 1), intent)?;
     }
@@ -154,7 +175,8 @@ pub(super) fn bundle(files: &Files) -> Result<(Bundle, Vec<Located>), BundleErro
     for (key, places) in ENGINE_TEXTS {
         known.text(own_at, 1, key, places)?;
         if key.contains("system") && !known.texts[*key].fill(|_| None).contains(SYSTEM_WORDS) {
-            return Err(own_at.error(own_at.line_of(key, 1), format!("the text `{key}` has to hold the words `{SYSTEM_WORDS}`")));
+            return Err(own_at
+                .error(own_at.line_of(key, 1), format!("the text `{key}` has to hold the words `{SYSTEM_WORDS}`")));
         }
     }
 
@@ -168,7 +190,9 @@ pub(super) fn bundle(files: &Files) -> Result<(Bundle, Vec<Located>), BundleErro
         }
         let rule = self::rule(rules_at, line, rule, &head.thresholds, &known)?;
         if let Some(twin) = rules.iter().find(|r| (r.kind, &r.when.source) == (rule.kind, &rule.when.source)) {
-            return Err(rules_at.error(line, format!("the rules `{}` and `{}` have the same condition", twin.id, rule.id)));
+            return Err(
+                rules_at.error(line, format!("the rules `{}` and `{}` have the same condition", twin.id, rule.id))
+            );
         }
         rules.push(rule);
     }
@@ -182,7 +206,10 @@ pub(super) fn bundle(files: &Files) -> Result<(Bundle, Vec<Located>), BundleErro
         for intent in &flow.intents {
             if let Some(other) = triggers.insert(intent.clone(), flows.len()) {
                 let other: &crate::flow::Flow = &flows[other];
-                return Err(at.error(at.line_of(intent, 1), format!("the intent `{intent}` starts the flow `{}` already", other.id)));
+                return Err(at.error(
+                    at.line_of(intent, 1),
+                    format!("the intent `{intent}` starts the flow `{}` already", other.id),
+                ));
             }
         }
         flows.push(flow);
@@ -240,7 +267,13 @@ fn texts(files: &Files, language: &str, head: Source<'_>, examples: &mut Vec<Loc
     Ok(all)
 }
 
-fn rule(at: Source<'_>, line: usize, raw: RawRule, thresholds: &crate::expr::Thresholds, known: &Known) -> Result<Rule, BundleError> {
+fn rule(
+    at: Source<'_>,
+    line: usize,
+    raw: RawRule,
+    thresholds: &crate::expr::Thresholds,
+    known: &Known,
+) -> Result<Rule, BundleError> {
     let when = Condition::compile(&raw.when, thresholds).map_err(|e| {
         let word = e.split('`').nth(1).unwrap_or_default();
         let from = at.line_of("when", line);
@@ -279,9 +312,16 @@ fn rule(at: Source<'_>, line: usize, raw: RawRule, thresholds: &crate::expr::Thr
     let then = match raw.kind {
         RuleType::Escalation => {
             extra(&["reason", "category", "priority", "say", "on_failure"])?;
-            let text = |key: &Option<String>, otherwise: &str| known.text(at, line, key.as_deref().unwrap_or(otherwise), &[]);
+            let text =
+                |key: &Option<String>, otherwise: &str| known.text(at, line, key.as_deref().unwrap_or(otherwise), &[]);
             let on_failure = known.plain_text(at, line, then.on_failure.as_deref().unwrap_or("handoff.failed"), &[])?;
-            Then::Escalate { reason: needs("reason", &then.reason)?, category: category()?, priority: priority()?, say: text(&then.say, "handoff.reply")?, on_failure }
+            Then::Escalate {
+                reason: needs("reason", &then.reason)?,
+                category: category()?,
+                priority: priority()?,
+                say: text(&then.say, "handoff.reply")?,
+                on_failure,
+            }
         }
         RuleType::Routing => {
             extra(&["category", "priority"])?;
@@ -301,14 +341,23 @@ fn rule(at: Source<'_>, line: usize, raw: RawRule, thresholds: &crate::expr::Thr
                 Some("resolve") => true,
                 Some(other) => {
                     let hint = nearest(other, ["canned".to_owned(), "resolve".to_owned()]);
-                    return Err(at.error(at.line_of(other, line), format!("`{other}` is no disposition of a rule; there are canned and resolve{hint}")));
+                    return Err(at.error(
+                        at.line_of(other, line),
+                        format!("`{other}` is no disposition of a rule; there are canned and resolve{hint}"),
+                    ));
                 }
             };
             let say = needs("say", &then.say)?;
-            let say = if then.act.is_some() { known.text(at, line, &say, &[])? } else { known.plain_text(at, line, &say, &[])? };
-            let quick_replies = then.quick_replies.iter().map(|k| known.plain_text(at, line, k, &[])).collect::<Result<_, _>>()?;
+            let say = if then.act.is_some() {
+                known.text(at, line, &say, &[])?
+            } else {
+                known.plain_text(at, line, &say, &[])?
+            };
+            let quick_replies =
+                then.quick_replies.iter().map(|k| known.plain_text(at, line, k, &[])).collect::<Result<_, _>>()?;
             let on_failure = then.on_failure.as_deref().map(|k| known.plain_text(at, line, k, &[])).transpose()?;
-            let act = then.act.as_deref().map(|a| known.deed(at, line, a, &then.with, then.read_only, &["customer_email"]));
+            let act =
+                then.act.as_deref().map(|a| known.deed(at, line, a, &then.with, then.read_only, &["customer_email"]));
             let act = act.transpose()?.map(|deed| Deed { on_failure, ..deed });
             Then::Automate { say, resolve, quick_replies, act, interrupts: then.interrupts }
         }

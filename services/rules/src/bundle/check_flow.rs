@@ -9,7 +9,7 @@ use super::{
     source::Source,
 };
 use crate::{
-    expr::last_line,
+    compile::last_line,
     flow::{Choice, Flow, Slot, Step, Take},
 };
 
@@ -19,6 +19,12 @@ const ATTEMPTS: u32 = 3;
 /// Checks and compiles the file; its examples come back to be run.
 pub(super) fn flow(at: Source<'_>, known: &Known) -> Result<(Flow, Vec<Example>), BundleError> {
     let raw: RawFlow = at.parse()?;
+    if at.name != format!("flows/{}.yaml", raw.id) {
+        return Err(at.error(
+            at.line_of_id(&raw.id),
+            format!("the flow `{}` has to be in the file flows/{}.yaml", raw.id, raw.id),
+        ));
+    }
     let category = known.category(at, at.line_of("category", 1), &raw.category)?;
     for intent in &raw.trigger.intents {
         known.intent(at, at.line_of("trigger", 1), intent)?;
@@ -27,7 +33,12 @@ pub(super) fn flow(at: Source<'_>, known: &Known) -> Result<(Flow, Vec<Example>)
     let from = at.line_of("slots", 1);
     let mut places: Vec<&str> = names.iter().map(String::as_str).collect();
     places.push("customer_email");
-    let slots = raw.slots.0.iter().map(|(name, s)| slot(at, at.line_of(name, from), name, s, known, &places)).collect::<Result<Vec<_>, _>>()?;
+    let slots = raw
+        .slots
+        .0
+        .iter()
+        .map(|(name, s)| slot(at, at.line_of(name, from), name, s, known, &places))
+        .collect::<Result<Vec<_>, _>>()?;
     let from = at.line_of("steps", 1);
     let mut line = from;
     let mut steps = Vec::new();
@@ -43,19 +54,44 @@ pub(super) fn flow(at: Source<'_>, known: &Known) -> Result<(Flow, Vec<Example>)
     if let Some(twice) = waits.iter().enumerate().find(|(i, w)| waits[..*i].contains(w)) {
         return Err(at.error(from, format!("the step `{}` stands twice", twice.1)));
     }
-    let flow = Flow { id: raw.id, title: raw.title, category, intents: raw.trigger.intents, again: raw.again_on_correction, slots, steps };
+    let flow = Flow {
+        id: raw.id,
+        title: raw.title,
+        category,
+        intents: raw.trigger.intents,
+        again: raw.again_on_correction,
+        slots,
+        steps,
+    };
     Ok((flow, raw.examples))
 }
 
-fn slot(at: Source<'_>, line: usize, name: &str, raw: &RawSlot, known: &Known, places: &[&str]) -> Result<Slot, BundleError> {
-    let regex = |text: &str| Regex::new(text).map_err(|e| at.error(at.line_of("validate", line), format!("slot `{name}`: {}", last_line(&e.to_string()))));
+fn slot(
+    at: Source<'_>,
+    line: usize,
+    name: &str,
+    raw: &RawSlot,
+    known: &Known,
+    places: &[&str],
+) -> Result<Slot, BundleError> {
+    let regex = |text: &str| {
+        Regex::new(text).map_err(|e| {
+            at.error(at.line_of("validate", line), format!("slot `{name}`: {}", last_line(&e.to_string())))
+        })
+    };
     let take = match (&raw.entity, raw.text, raw.choice.is_empty()) {
-        (Some(kind), false, true) => Take::Entity { kind: kind.clone(), pattern: raw.pattern.as_deref().map(regex).transpose()?, pad: raw.pad },
+        (Some(kind), false, true) => {
+            Take::Entity { kind: kind.clone(), pattern: raw.pattern.as_deref().map(regex).transpose()?, pad: raw.pad }
+        }
         (None, true, true) => Take::Text { from_start_with: raw.from_start_with.clone() },
         (None, false, false) => Take::Choice(
             raw.choice
                 .iter()
-                .map(|c| Choice { value: c.value.clone(), label: c.label.clone(), words: c.words.iter().map(|w| w.to_lowercase()).collect() })
+                .map(|c| Choice {
+                    value: c.value.clone(),
+                    label: c.label.clone(),
+                    words: c.words.iter().map(|w| w.to_lowercase()).collect(),
+                })
                 .collect(),
         ),
         _ => return Err(at.error(line, format!("the slot `{name}` needs exactly one of entity, text and choice"))),
@@ -100,7 +136,9 @@ fn step(
         one_of(at, line, "slot of this flow", name, names)?;
         let slot = names.iter().position(|n| n == name).unwrap_or_default();
         if slots[slot].optional {
-            return Err(at.error(line, format!("the slot `{name}` is optional: it is never asked for, leave the step out")));
+            return Err(
+                at.error(line, format!("the slot `{name}` is optional: it is never asked for, leave the step out"))
+            );
         }
         return Ok(Step::Collect(slot));
     }
@@ -108,7 +146,10 @@ fn step(
         let on_deny = raw.on_deny.as_deref().unwrap_or("flow.closed");
         let mut with_title = places.to_vec();
         with_title.push("title");
-        return Ok(Step::Confirm { text: known.plain_text(at, line, key, places)?, on_deny: known.plain_text(at, line, on_deny, &with_title)? });
+        return Ok(Step::Confirm {
+            text: known.plain_text(at, line, key, places)?,
+            on_deny: known.plain_text(at, line, on_deny, &with_title)?,
+        });
     }
     if let Some(action) = &raw.act {
         let mut deed = known.deed(at, line, action, &raw.with, raw.read_only, places)?;

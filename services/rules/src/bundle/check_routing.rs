@@ -32,7 +32,12 @@ pub(super) fn routing(at: Source<'_>) -> Result<(Routing, Vec<Example>), BundleE
     }
     let from = at.line_of("calendars", 1);
     let names: Vec<String> = raw.calendars.0.iter().map(|(name, _)| name.clone()).collect();
-    let calendars = raw.calendars.0.iter().map(|(name, c)| calendar(at, at.line_of(name, from), name, c)).collect::<Result<_, _>>()?;
+    let calendars = raw
+        .calendars
+        .0
+        .iter()
+        .map(|(name, c)| calendar(at, at.line_of(name, from), name, c))
+        .collect::<Result<_, _>>()?;
     let mut routes: Vec<Route> = Vec::new();
     for row in &raw.routes {
         let line = at.line_of_id(&row.id);
@@ -46,17 +51,22 @@ pub(super) fn routing(at: Source<'_>) -> Result<(Routing, Vec<Example>), BundleE
     match routes.iter().filter(|r| r.specificity() == 0).count() {
         1 => Ok((Routing { routes, categories, calendars }, raw.examples)),
         0 => {
-            let message = "a default route is missing: one without category, tiers and priorities that takes what no other takes";
+            let message =
+                "a default route is missing: one without category, tiers and priorities that takes what no other takes";
             Err(at.error(at.line_of("routes", 1), message))
         }
-        _ => Err(at.error(at.line_of("routes", 1), "there is more than one route without category, tiers and priorities")),
+        _ => {
+            Err(at
+                .error(at.line_of("routes", 1), "there is more than one route without category, tiers and priorities"))
+        }
     }
 }
 
 fn calendar(at: Source<'_>, line: usize, name: &str, raw: &RawCalendar) -> Result<Calendar, BundleError> {
     if raw.always {
         let alone = raw.zone.is_empty() && raw.week.0.is_empty() && raw.holidays.is_empty();
-        let message = || at.error(line, format!("the calendar `{name}` is always open: leave zone, week and holidays out"));
+        let message =
+            || at.error(line, format!("the calendar `{name}` is always open: leave zone, week and holidays out"));
         return alone.then(Calendar::always).ok_or_else(message);
     }
     let zone = TimeZone::get(&raw.zone).map_err(|_| {
@@ -78,7 +88,8 @@ fn calendar(at: Source<'_>, line: usize, name: &str, raw: &RawCalendar) -> Resul
             return Err(at.error(line, format!("`{days}` runs backwards")));
         }
         for span in spans {
-            let span = parse_span(span).ok_or_else(|| at.error(line, format!("`{span}` is no span of a day; write such as 08:00-20:00")))?;
+            let span = parse_span(span)
+                .ok_or_else(|| at.error(line, format!("`{span}` is no span of a day; write such as 08:00-20:00")))?;
             week[first..=last].iter_mut().for_each(|d| d.push(span));
         }
     }
@@ -91,11 +102,21 @@ fn calendar(at: Source<'_>, line: usize, name: &str, raw: &RawCalendar) -> Resul
     if week.iter().all(Vec::is_empty) {
         return Err(at.error(line, format!("the calendar `{name}` is never open")));
     }
-    let holiday = |h: &String| parse_holiday(h).ok_or_else(|| at.error(at.line_of(h, line), format!("`{h}` is no date; write 12-25 for each year or 2027-03-29")));
+    let holiday = |h: &String| {
+        parse_holiday(h).ok_or_else(|| {
+            at.error(at.line_of(h, line), format!("`{h}` is no date; write 12-25 for each year or 2027-03-29"))
+        })
+    };
     Ok(Calendar::open(zone, week, raw.holidays.iter().map(holiday).collect::<Result<_, _>>()?))
 }
 
-fn route(at: Source<'_>, line: usize, raw: &RawRoute, calendars: &[String], categories: &Once<Vec<String>>) -> Result<Route, BundleError> {
+fn route(
+    at: Source<'_>,
+    line: usize,
+    raw: &RawRoute,
+    calendars: &[String],
+    categories: &Once<Vec<String>>,
+) -> Result<Route, BundleError> {
     if let Some(category) = &raw.category {
         let known: Vec<String> = categories.0.iter().map(|(c, _)| c.clone()).collect();
         one_of(at, line, "category of this file", category, &known)?;
@@ -104,19 +125,27 @@ fn route(at: Source<'_>, line: usize, raw: &RawRoute, calendars: &[String], cate
     for tier in &raw.tiers {
         one_of(at, at.line_of("tiers", line), "tier", tier, &tiers)?;
     }
-    let priorities = raw.priorities.iter().map(|p| priority(at, at.line_of("priorities", line), p)).collect::<Result<Vec<_>, _>>()?;
+    let priorities = raw
+        .priorities
+        .iter()
+        .map(|p| priority(at, at.line_of("priorities", line), p))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut sla = [None; 4];
     for (name, span) in &raw.sla.0 {
         let line = at.line_of("sla", line);
         let slot = priority(at, line, name)? as usize;
         let length = parse_duration(span).filter(|d| !d.is_zero() && !span.ends_with('d'));
-        let message = || at.error(line, format!("`{span}` is no service level; write open hours and minutes such as 4h or 15m"));
+        let message =
+            || at.error(line, format!("`{span}` is no service level; write open hours and minutes such as 4h or 15m"));
         sla[slot] = Some(length.ok_or_else(message)?);
     }
     for (name, p) in PRIORITIES {
         let taken = priorities.is_empty() || priorities.contains(p);
         if taken && sla[*p as usize].is_none() {
-            return Err(at.error(at.line_of("sla", line), format!("the route `{}` has no service level for the priority `{name}`", raw.id)));
+            return Err(at.error(
+                at.line_of("sla", line),
+                format!("the route `{}` has no service level for the priority `{name}`", raw.id),
+            ));
         }
     }
     one_of(at, at.line_of("calendar", line), "calendar of this file", &raw.calendar, calendars)?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Bundle, BundleError, source::Source};
+use super::{Bundle, BundleError, Files, source::Source};
 use crate::{
     decide::{Decision, Disposition},
     facts::{ACTS, Entity, PRIORITIES, TIERS, Turn, name_of, named},
@@ -111,19 +111,24 @@ impl Located {
             return Err(at.error(from, "every file needs an example"));
         }
         for example in examples {
-            let line = at.text.lines().position(|l| l.contains("name:") && l.contains(&example.name)).map_or(from, |l| l + 1);
+            let line =
+                at.text.lines().position(|l| l.contains("name:") && l.contains(&example.name)).map_or(from, |l| l + 1);
             into.push(Located { file: at.name.to_owned(), line, example });
         }
         Ok(())
     }
 
     fn fails(&self, why: impl std::fmt::Display) -> BundleError {
-        BundleError { file: self.file.clone(), line: self.line, message: format!("example `{}`: {why}", self.example.name) }
+        BundleError {
+            file: self.file.clone(),
+            line: self.line,
+            message: format!("example `{}`: {why}", self.example.name),
+        }
     }
 }
 
 /// Runs all of them. Each rule has to fire and each flow has to be open in one: what no example shows may never happen.
-pub fn run(bundle: &Bundle, examples: &[Located]) -> Result<(), BundleError> {
+pub fn run(bundle: &Bundle, files: &Files, examples: &[Located]) -> Result<(), BundleError> {
     let mut seen = HashSet::new();
     for located in examples {
         let example = &located.example;
@@ -137,7 +142,9 @@ pub fn run(bundle: &Bundle, examples: &[Located]) -> Result<(), BundleError> {
         }
         if let Some(key) = &example.text {
             let own = &bundle.texts.by_language[&bundle.texts.language];
-            let template = own.get(key).ok_or_else(|| located.fails(format!("there is no text `{key}`{}", crate::suggest::nearest(key, own.keys().cloned()))))?;
+            let template = own.get(key).ok_or_else(|| {
+                located.fails(format!("there is no text `{key}`{}", crate::suggest::nearest(key, own.keys().cloned())))
+            })?;
             let read = template.fill(|place| example.with.get(place).map(String::as_str));
             let wanted = example.reads.as_deref().unwrap_or_default().trim();
             if read != wanted {
@@ -149,11 +156,17 @@ pub fn run(bundle: &Bundle, examples: &[Located]) -> Result<(), BundleError> {
     let flows = bundle.flows.iter().map(|f| (format!("flows/{}.yaml", f.id), "flow", &f.id));
     for (file, what, id) in rules.chain(flows) {
         if !seen.contains(&format!("{what} {id}")) {
-            let message = format!("the {what} `{id}` is in no example; add one that shows it, or drop it if it can never happen");
-            return Err(BundleError { file, line: 1, message });
+            let message =
+                format!("the {what} `{id}` is in no example; add one that shows it, or drop it if it can never happen");
+            return Err(files.required(&file).map_or_else(|e| e, |at| at.error(at.line_of_id(id), message)));
         }
     }
     Ok(())
+}
+
+/// Plays a dialogue; says which turn came out differently, and how.
+pub fn play(bundle: &Bundle, turns: &[Said]) -> Result<(), String> {
+    dialogue(bundle, turns, &mut HashSet::new())
 }
 
 fn dialogue(bundle: &Bundle, turns: &[Said], seen: &mut HashSet<String>) -> Result<(), String> {
@@ -171,7 +184,10 @@ fn dialogue(bundle: &Bundle, turns: &[Said], seen: &mut HashSet<String>) -> Resu
             let equals = (pair[0].kind, pair[0].priority) == (pair[1].kind, pair[1].priority);
             if equals && bundle.differ(&pair[0].rule_id, &pair[1].rule_id) {
                 let (a, b) = (&pair[0].rule_id, &pair[1].rule_id);
-                return Err(format!("turn {}: the rules `{a}` and `{b}` conflict: they fire together with the same priority", number + 1));
+                return Err(format!(
+                    "turn {}: the rules `{a}` and `{b}` conflict: they fire together with the same priority",
+                    number + 1
+                ));
             }
         }
         for id in [&state.flow_id, &decision.flow.flow_id] {
@@ -210,7 +226,11 @@ impl Said {
             sentiment: self.sentiment,
             sentiment_label: label(self.sentiment),
             anger: self.anger,
-            entities: self.entities.iter().map(|(kind, value)| Entity { kind: kind.clone(), value: value.clone(), normalized: value.clone() }).collect(),
+            entities: self
+                .entities
+                .iter()
+                .map(|(kind, value)| Entity { kind: kind.clone(), value: value.clone(), normalized: value.clone() })
+                .collect(),
             act: named(ACTS, act).ok_or_else(|| known("act", act))?,
             language: self.language.clone().unwrap_or_else(|| "en".to_owned()),
             knowledge_score: self.knowledge_score,
@@ -279,7 +299,10 @@ impl Expect {
         if let Some(part) = self.reply_not.iter().find(|p| holds(&decision.reply, p)) {
             return Err(format!("the reply holds `{part}`: {}", decision.reply));
         }
-        for (what, part, text) in [("fallback", &self.fallback, &decision.fallback_reply), ("system message", &self.system_message, &decision.system_message)] {
+        for (what, part, text) in [
+            ("fallback", &self.fallback, &decision.fallback_reply),
+            ("system message", &self.system_message, &decision.system_message),
+        ] {
             if let Some(part) = part.as_ref().filter(|p| !holds(text, p)) {
                 return Err(format!("the {what} does not hold `{part}`: {text}"));
             }
@@ -292,7 +315,8 @@ impl Expect {
             let got = decision.actions.iter().find_map(|a| a.parameters.get(name)).map_or("", String::as_str);
             same(name, &Some(wanted.clone()), got)?;
         }
-        for (what, wanted, got) in [("fire", &self.fires, &decision.fired), ("nearly fire", &self.near, &decision.near)] {
+        for (what, wanted, got) in [("fire", &self.fires, &decision.fired), ("nearly fire", &self.near, &decision.near)]
+        {
             if let Some(rule) = wanted.iter().find(|w| got.iter().all(|f| f.rule_id != **w)) {
                 return Err(format!("the rule `{rule}` did not {what}"));
             }
@@ -308,14 +332,16 @@ impl Expect {
 fn route(bundle: &Bundle, ticket: &Ticket) -> Result<(), String> {
     let tier = ticket.tier.as_deref().unwrap_or("standard");
     let tier = named(TIERS, tier).ok_or_else(|| format!("`{tier}` is no tier"))?;
-    let priority = named(PRIORITIES, &ticket.priority).ok_or_else(|| format!("`{}` is no priority", ticket.priority))?;
+    let priority =
+        named(PRIORITIES, &ticket.priority).ok_or_else(|| format!("`{}` is no priority", ticket.priority))?;
     let got = bundle.routing.route(&ticket.category, priority, tier, time(ticket.now.as_deref())?);
     if (&got.route_id, &got.queue) != (&ticket.route, &ticket.queue) {
         return Err(format!("it goes by `{}` to `{}`", got.route_id, got.queue));
     }
     match &ticket.deadline {
-        Some(wanted) if time(Some(wanted))? != got.deadline => Err(format!("the deadline is {} and not {wanted}", got.deadline)),
+        Some(wanted) if time(Some(wanted))? != got.deadline => {
+            Err(format!("the deadline is {} and not {wanted}", got.deadline))
+        }
         _ => Ok(()),
     }
 }
-

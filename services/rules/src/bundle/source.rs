@@ -81,7 +81,11 @@ fn collect(dir: &Dir<'_>, files: &mut BTreeMap<String, String>) {
 }
 
 fn read_into(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) -> Result<(), BundleError> {
-    let failed = |path: &Path, e: std::io::Error| BundleError { file: path.display().to_string(), line: 1, message: format!("cannot be read: {e}") };
+    let failed = |path: &Path, e: std::io::Error| BundleError {
+        file: path.display().to_string(),
+        line: 1,
+        message: format!("cannot be read: {e}"),
+    };
     for entry in std::fs::read_dir(folder).map_err(|e| failed(folder, e))? {
         let path = entry.map_err(|e| failed(folder, e))?.path();
         if path.is_dir() {
@@ -116,9 +120,15 @@ impl Source<'_> {
     pub fn line_of(&self, word: &str, from: usize) -> usize {
         let edge = |c: Option<char>| !c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.');
         let holds = |line: &str| {
-            line.match_indices(word).any(|(at, _)| edge(line[..at].chars().next_back()) && edge(line[at + word.len()..].chars().next()))
+            line.match_indices(word)
+                .any(|(at, _)| edge(line[..at].chars().next_back()) && edge(line[at + word.len()..].chars().next()))
         };
-        let found = self.text.lines().enumerate().skip(from.saturating_sub(1)).find(|(_, line)| !word.is_empty() && holds(line));
+        let found = self
+            .text
+            .lines()
+            .enumerate()
+            .skip(from.saturating_sub(1))
+            .find(|(_, line)| !word.is_empty() && holds(line));
         found.map_or(from.max(1), |(at, _)| at + 1)
     }
 
@@ -126,7 +136,8 @@ impl Source<'_> {
     pub fn line_of_id(&self, id: &str) -> usize {
         let found = self.text.lines().enumerate().find(|(_, line)| {
             let line = line.trim_start().trim_start_matches("- ").trim_start_matches('{');
-            line.strip_prefix("id:").is_some_and(|rest| rest.trim_start().trim_matches('"').split([',', ' ', '"']).next() == Some(id))
+            line.strip_prefix("id:")
+                .is_some_and(|rest| rest.trim_start().trim_matches('"').split([',', ' ', '"']).next() == Some(id))
         });
         found.map_or(1, |(at, _)| at + 1)
     }

@@ -6,7 +6,12 @@ use crate::bundle::Files;
 
 fn activation(version: &str, second: i64) -> Activation {
     let files = Files([("rules.yaml".to_owned(), format!("# {version}"))].into_iter().collect());
-    Activation { version: version.into(), name: "demo".into(), activated_at: jiff::Timestamp::from_second(second).expect("a time"), files }
+    Activation {
+        version: version.into(),
+        name: "demo".into(),
+        activated_at: jiff::Timestamp::from_second(second).expect("a time"),
+        files,
+    }
 }
 
 async fn the_newest_is_active(store: &dyn Store) {

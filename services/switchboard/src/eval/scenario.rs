@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
         for (text, words) in [
-            ("name: A\nturns:\n- say: Hi\n  expects: {}\n", &["s.yaml:3:", "expects"][..]),
+            ("name: A\nturns:\n- say: Hi\n  expects: {}\n", &["s.yaml:4:", "expects"][..]),
             ("name: A\nturns:\n- say: Hi\n  expect:\n    replymatches: x\n", &["s.yaml:", "replymatches"]),
             ("name: A\nturns:\n- say: Hi\n  do: assign\n", &["s.yaml:3:", "exactly one of"]),
             ("name: A\nturns:\n- say: Hi\n  score: 3\n", &["s.yaml:3:", "belong to a `do`"]),

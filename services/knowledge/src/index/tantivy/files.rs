@@ -17,7 +17,10 @@ const FORMAT: u32 = 1;
 fn schema() -> (Schema, Fields) {
     let mut schema = Schema::builder();
     // Terms are made by `analysis` and handed over ready; the tokenizer's name only stands in the schema.
-    let terms = |record| TextOptions::default().set_indexing_options(TextFieldIndexing::default().set_tokenizer("raw").set_index_option(record));
+    let terms = |record| {
+        TextOptions::default()
+            .set_indexing_options(TextFieldIndexing::default().set_tokenizer("raw").set_index_option(record))
+    };
     let scored = || terms(IndexRecordOption::WithFreqs);
     let fields = Fields {
         org: schema.add_text_field("org", STRING),
@@ -37,11 +40,18 @@ fn schema() -> (Schema, Fields) {
 
 /// What is noted in the index with every commit: the generation, and what its terms were made with.
 pub(super) fn payload(generation: Uuid) -> String {
-    let tables = Sha256::new().chain_update(include_str!("../../synonyms.txt")).chain_update(include_str!("../../stopwords.txt")).finalize();
+    let tables = Sha256::new()
+        .chain_update(include_str!("../../synonyms.txt"))
+        .chain_update(include_str!("../../stopwords.txt"))
+        .finalize();
     format!("{generation} {FORMAT} {}", &hex(&tables)[..16])
 }
 
-pub(super) fn open(folder: &Path, expected: Option<Uuid>, new_generation: Uuid) -> Result<(Index, Fields, Opened), Error> {
+pub(super) fn open(
+    folder: &Path,
+    expected: Option<Uuid>,
+    new_generation: Uuid,
+) -> Result<(Index, Fields, Opened), Error> {
     let shown = folder.display();
     let (schema, fields) = schema();
     match (existing(folder, &schema, expected), expected) {
@@ -49,10 +59,13 @@ pub(super) fn open(folder: &Path, expected: Option<Uuid>, new_generation: Uuid) 
         (Err(_), None) => {}
         (Err(why), Some(_)) => tracing::warn!(folder = %shown, why, "the search index is built anew from the articles"),
     }
-    let unwritable = |e: std::io::Error| Error::Index(format!("cannot write to the index folder {shown}: {e}; choose another with stores.index"));
+    let unwritable = |e: std::io::Error| {
+        Error::Index(format!("cannot write to the index folder {shown}: {e}; choose another with stores.index"))
+    };
     fs::create_dir_all(folder).map_err(unwritable)?;
     clear(folder).map_err(unwritable)?;
-    let index = Index::create_in_dir(folder, schema).map_err(|e| Error::Index(format!("cannot make an index in {shown}: {e}")))?;
+    let index = Index::create_in_dir(folder, schema)
+        .map_err(|e| Error::Index(format!("cannot make an index in {shown}: {e}")))?;
     Ok((index, fields, Opened::New(new_generation)))
 }
 
@@ -68,7 +81,9 @@ fn existing(folder: &Path, schema: &Schema, expected: Option<Uuid>) -> Result<In
     }
     let metas = index.load_metas().map_err(damaged)?;
     // Nothing was committed to an index that was only made: it is as good as new.
-    if metas.payload.as_deref() != Some(payload(expected).as_str()) && !(metas.payload.is_none() && metas.segments.is_empty()) {
+    if metas.payload.as_deref() != Some(payload(expected).as_str())
+        && !(metas.payload.is_none() && metas.segments.is_empty())
+    {
         return Err("it belongs to other articles or was made by another version".to_owned());
     }
     if metas.payload.is_none() {
@@ -89,7 +104,10 @@ fn clear(folder: &Path) -> std::io::Result<()> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let stem = name.split('.').next().unwrap_or_default();
         let segment = stem.len() == 32 && stem.bytes().all(|b| b.is_ascii_hexdigit());
-        let ours = segment || name == "meta.json" || name == ".managed.json" || (name.starts_with(".tantivy-") && name.ends_with(".lock"));
+        let ours = segment
+            || name == "meta.json"
+            || name == ".managed.json"
+            || (name.starts_with(".tantivy-") && name.ends_with(".lock"));
         if ours && entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
         }

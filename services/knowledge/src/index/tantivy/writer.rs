@@ -33,7 +33,12 @@ pub(super) struct Command {
     pub(super) done: oneshot::Sender<Result<(), Error>>,
 }
 
-pub(super) fn start(index: Index, fields: Fields, reader: IndexReader, generation: Uuid) -> Result<(Sender<Command>, JoinHandle<()>), Error> {
+pub(super) fn start(
+    index: Index,
+    fields: Fields,
+    reader: IndexReader,
+    generation: Uuid,
+) -> Result<(Sender<Command>, JoinHandle<()>), Error> {
     let (commands, inbox) = channel();
     let work = Work { index, fields, reader, generation, writer: None };
     let thread = std::thread::Builder::new().name("index-writer".to_owned()).spawn(move || work.run(&inbox));
@@ -126,7 +131,12 @@ fn documents(fields: Fields, document: &Document) -> Vec<TantivyDocument> {
         out.add_text(fields.internal, if document.internal { "1" } else { "0" });
         out.add_i64(fields.expires, document.expires.map_or(i64::MAX, jiff::Timestamp::as_microsecond));
         let language = passage.language.as_str();
-        for (field, text) in [(fields.title, &passage.title), (fields.heading, &passage.heading), (fields.tags, &passage.tags.join("; ")), (fields.body, &passage.text)] {
+        for (field, text) in [
+            (fields.title, &passage.title),
+            (fields.heading, &passage.heading),
+            (fields.tags, &passage.tags.join("; ")),
+            (fields.body, &passage.text),
+        ] {
             out.add_pre_tokenized_text(field, ready(analysis::tokens(text, language).into_iter().map(|t| t.term)));
         }
         if passage.is_lead() {
@@ -140,11 +150,19 @@ fn documents(fields: Fields, document: &Document) -> Vec<TantivyDocument> {
 }
 
 fn all_terms(passages: &[Passage]) -> BTreeSet<String> {
-    let texts = passages.iter().flat_map(|p| [&p.title, &p.heading, &p.text].into_iter().chain(&p.tags).map(|text| (text, &p.language)));
+    let texts = passages
+        .iter()
+        .flat_map(|p| [&p.title, &p.heading, &p.text].into_iter().chain(&p.tags).map(|text| (text, &p.language)));
     texts.flat_map(|(text, language)| analysis::tokens(text, language)).map(|t| t.term).collect()
 }
 
 fn ready(terms: impl Iterator<Item = String>) -> PreTokenizedString {
-    let tokens = terms.enumerate().map(|(position, text)| Token { offset_from: 0, offset_to: 0, position, text, position_length: 1 });
+    let tokens = terms.enumerate().map(|(position, text)| Token {
+        offset_from: 0,
+        offset_to: 0,
+        position,
+        text,
+        position_length: 1,
+    });
     PreTokenizedString { text: String::new(), tokens: tokens.collect() }
 }

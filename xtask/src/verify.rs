@@ -1,0 +1,193 @@
+//! `cargo xtask verify`: everything that has to hold, in three tiers.
+//!
+//! In: the tree. Out: green, or the first step that is not. Never: a step that is passed over silently.
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    server::{Server, free_port},
+    shell::{BUF, PLAYWRIGHT, Result, cargo_deny, command, need, npm, output, root, step, target},
+};
+
+/// How much is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Up to ten minutes: what to run before each commit.
+    Quick,
+    /// Up to an hour from bare: what has to be green to land.
+    Plain,
+    /// On demand: all of it, with a report in `docs/`.
+    Full,
+}
+
+/// Runs a tier.
+pub fn run(tier: Tier) -> Result {
+    let started = Instant::now();
+    step("format", || run_cargo(&["fmt", "--all", "--check"]))?;
+    step("clippy", || run_cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    step("docs", || {
+        let mut doc = command("cargo", &["doc", "--workspace", "--no-deps", "--quiet"]);
+        doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links -A rustdoc::redundant_explicit_links");
+        crate::shell::run(doc)
+    })?;
+    step("licences, bans, sources", || {
+        let deny = cargo_deny()?;
+        crate::shell::run(command(
+            &deny.display().to_string(),
+            &["check", "--hide-inclusion-graph", "bans", "licenses", "sources"],
+        ))
+    })?;
+    step("protos: lint, format", protos)?;
+    step("tests", || run_cargo(&["test", "--workspace", "--quiet"]))?;
+    if tier == Tier::Quick {
+        println!("✓ quick verification in {:.0} s", started.elapsed().as_secs_f64());
+        return Ok(());
+    }
+    step("release build", || run_cargo(&["build", "--release", "--quiet", "--package", "switchboard"]))?;
+    step("scenarios over REST and WebSocket", scenarios)?;
+    step("chat page in a browser", browser)?;
+    step("README commands in a fresh clone", fresh_clone)?;
+    if tier == Tier::Full {
+        step("bench: turn", || crate::bench::turn(&["inprocess", "tcp"]))?;
+    }
+    println!("✓ verification in {:.0} s", started.elapsed().as_secs_f64());
+    if tier == Tier::Full {
+        report(started.elapsed())?;
+    }
+    Ok(())
+}
+
+fn run_cargo(args: &[&str]) -> Result {
+    crate::shell::run(command("cargo", args))
+}
+
+fn protos() -> Result {
+    let buf = npm(BUF)?.join("node_modules/.bin/buf").display().to_string();
+    crate::shell::run(command(&buf, &["lint"]))?;
+    let diff = output(command(&buf, &["format", "-d"]))?;
+    if diff.is_empty() { Ok(()) } else { Err(format!("not formatted; run `buf format -w`:\n{diff}")) }
+}
+
+/// The released binary plays every scenario, on both outside protocols and both transports of the mesh.
+fn scenarios() -> Result {
+    let binary = target().join("release/switchboard").display().to_string();
+    for protocol in ["rest", "ws"] {
+        crate::shell::run(command(&binary, &["eval", "tests/scenarios", "--transport", protocol]))?;
+    }
+    let server = Server::start(&["--transport", "tcp"])?;
+    let token = server.token("customer")?;
+    let folder = server.data();
+    crate::shell::run(command(
+        &binary,
+        &["eval", "tests/scenarios", "--url", &server.url(), "--token", &token, "--data", &folder],
+    ))
+}
+
+/// A real browser drives the chat page.
+fn browser() -> Result {
+    need("chromium", &["chromium", "fonts-noto-core"])?;
+    let modules = npm(PLAYWRIGHT)?.join("node_modules");
+    let server = Server::start(&[])?;
+    let mut node = command("node", &["tests/browser/chat.mjs", &server.url()]);
+    node.env("SWITCHBOARD_NODE_MODULES", modules);
+    crate::shell::run(node)
+}
+
+/// What a newcomer does: clone, `cargo run`, ask something; then `cargo test --workspace`.
+fn fresh_clone() -> Result {
+    let folder = std::env::temp_dir().join(format!("switchboard-clone-{}", std::process::id()));
+    let shown = folder.display().to_string();
+    let _ = std::fs::remove_dir_all(&folder);
+    let result = (|| {
+        crate::shell::run(command(
+            "git",
+            &["clone", "--quiet", "--depth", "1", &format!("file://{}", root().display()), &shown],
+        ))?;
+        let port = free_port()?;
+        let mut cargo = command("cargo", &["run", "--quiet"]);
+        cargo
+            .current_dir(&folder)
+            .env("CARGO_TARGET_DIR", target())
+            .env("SWITCHBOARD__EDGE__LISTEN", format!("127.0.0.1:{port}"));
+        let mut child = cargo.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().map_err(|e| e.to_string())?;
+        let said = first_words(&mut child);
+        let health = wait_ready(port);
+        stop(&mut child);
+        println!("{}", said?.trim_end());
+        health?;
+        let mut tests = command("cargo", &["test", "--workspace", "--quiet"]);
+        tests.current_dir(&folder).env("CARGO_TARGET_DIR", target());
+        crate::shell::run(tests)
+    })();
+    let _ = std::fs::remove_dir_all(&folder);
+    result
+}
+
+/// What `cargo run` prints, up to the line with the chat page.
+fn first_words(child: &mut Child) -> Result<String> {
+    let out = child.stdout.take().ok_or("no output")?;
+    let mut said = String::new();
+    for line in BufReader::new(out).lines().map_while(std::result::Result::ok) {
+        said.push_str(&line);
+        said.push('\n');
+        if line.contains("/chat") {
+            return Ok(said);
+        }
+    }
+    Err(format!("`cargo run` ended without naming the chat page; it said:\n{said}"))
+}
+
+fn wait_ready(port: u16) -> Result {
+    let until = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < until {
+        if let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) {
+            let _ = socket.set_read_timeout(Some(Duration::from_secs(5)));
+            let request = "GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            let mut answer = String::new();
+            if socket.write_all(request.as_bytes()).is_ok()
+                && socket.read_to_string(&mut answer).is_ok()
+                && answer.contains(" 200 ")
+            {
+                return Ok(());
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err("not ready within a minute".to_owned())
+}
+
+fn stop(child: &mut Child) {
+    #[cfg(unix)]
+    let _ = run_kill(child.id());
+    #[cfg(not(unix))]
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[cfg(unix)]
+fn run_kill(pid: u32) -> Result {
+    // `cargo run` passes the signal of its group on; a plain kill of cargo would leave the server behind.
+    let children = output(command("pgrep", &["-P", &pid.to_string()])).unwrap_or_default();
+    for child in children.split_whitespace() {
+        crate::shell::run(command("kill", &["-TERM", child]))?;
+    }
+    if children.trim().is_empty() { crate::shell::run(command("kill", &["-TERM", &pid.to_string()])) } else { Ok(()) }
+}
+
+fn report(took: Duration) -> Result {
+    let day = output(command("date", &["-u", "+%Y-%m-%d"]))?;
+    let commit = output(command("git", &["rev-parse", "--short", "HEAD"]))?;
+    let rustc = output(command("rustc", &["--version"]))?;
+    let text = format!(
+        "# The last full verification\n\n`cargo xtask verify --full`: green on {} at commit {} with {} in {:.0} s.\n",
+        day.trim(),
+        commit.trim(),
+        rustc.trim(),
+        took.as_secs_f64()
+    );
+    std::fs::write(root().join("docs/verification.md"), text).map_err(|e| e.to_string())
+}
