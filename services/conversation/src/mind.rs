@@ -236,7 +236,8 @@ fn thought(answer: pb::ProcessRequestResponse, now: Timestamp) -> Result<Thought
         Disposition::Resolve => Verdict::Resolve,
         _ => Verdict::Reply,
     };
-    let flow = decision.flow.filter(|f| !f.flow_id.is_empty()).map(|f| Flow {
+    // A flow that has just ended may leave a note for a correction in the next turn: its id is empty, its step is not.
+    let flow = decision.flow.filter(|f| !f.flow_id.is_empty() || !f.step_id.is_empty()).map(|f| Flow {
         flow_id: f.flow_id,
         step_id: f.step_id,
         slots: f.slots.into_iter().collect(),

@@ -120,6 +120,13 @@ pub struct State {
     pub email: String,
 }
 
+impl State {
+    /// The flow that waits for the customer, if one does.
+    pub fn open_flow(&self) -> Option<&Flow> {
+        self.flow.as_ref().filter(|f| !f.flow_id.is_empty())
+    }
+}
+
 /// Where a flow stands; rules alone looks inside.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Flow {

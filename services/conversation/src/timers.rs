@@ -131,7 +131,7 @@ impl Engine {
                 }
                 // Answered and nothing open: the customer had what they came for, as far as anybody knows.
                 let answered =
-                    row.last_user_seq > 0 && row.answered_seq >= row.last_user_seq && row.state.flow.is_none();
+                    row.last_user_seq > 0 && row.answered_seq >= row.last_user_seq && row.state.open_flow().is_none();
                 let answered = answered && row.owner == Owner::Ai && row.state.failed_turns == 0;
                 let trigger = if answered { Trigger::IdleAnswered } else { Trigger::IdleOpen };
                 change.step(trigger, Actor::System)?;

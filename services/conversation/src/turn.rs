@@ -631,7 +631,7 @@ pub fn summary(row: &Conversation, history: &[Message], burst: &[&Message], thou
         thought.intent_confidence * 100.0,
         thought.sentiment.score
     ));
-    if let Some(flow) = row.state.flow.as_ref().or(thought.flow.as_ref()) {
+    if let Some(flow) = row.state.open_flow() {
         let slots: Vec<String> = flow.slots.iter().map(|(k, v)| format!("{k} = {v}")).collect();
         lines.push(format!(
             "In the flow {}: {}.",

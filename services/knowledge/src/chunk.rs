@@ -4,7 +4,7 @@
 //! Never: a chunk across two headings.
 use crate::markdown::{Section, sections};
 
-/// Longer sections are split between their blocks: a passage should be read at a glance, and BM25 favors neither extreme.
+/// Longer sections are split between their blocks: a passage should be read at a glance.
 const LONGEST: usize = 1400;
 
 /// A passage of an article.

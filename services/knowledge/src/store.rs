@@ -41,7 +41,7 @@ pub enum Write {
         /// What is in it.
         content: NewArticle,
     },
-    /// The next version.
+    /// The next version. An empty slug keeps the one it has: others may refer to it.
     Update {
         /// Which article.
         id: Uuid,

@@ -32,6 +32,9 @@ const SEARCH_SHARE: f64 = 0.6;
 /// Confidence at least, where the customer's words are the answer that a step of a flow waits for: the words need no intent.
 const FLOW_FLOOR: f64 = 0.75;
 
+/// What a passage's score is worth as confidence where the classifier had no idea and the passage alone carries the answer.
+const CARRIED: f64 = 0.9;
+
 /// What a turn is about.
 pub struct Turn {
     /// The customer's words.
@@ -112,16 +115,14 @@ impl Pipeline {
         };
         timings.mark("knowledge");
         let score = passages.first().map(|p| p.score);
-        if score.is_some_and(|s| s >= turn.facts.confidence_threshold) {
-            understood.reconsider();
-        }
+        let carries = score.filter(|s| *s >= turn.facts.confidence_threshold && understood.reconsider());
         let intent = understood.intent.confidence;
         let able = match (understood.fills_step, &understood.query) {
             (true, _) => intent.max(FLOW_FLOOR),
             // "Hello" and what is out of scope need no passage.
             (false, None) => intent,
             (false, Some(_)) if understood.intent.intent == OOS => intent,
-            (false, Some(_)) => compose::confidence(intent, score),
+            (false, Some(_)) => compose::confidence(intent, score).max(carries.unwrap_or_default() * CARRIED),
         };
         let signals = convert::signals(&understood, turn.message, score.unwrap_or_default(), able);
         let ask = DecideRequest { signals: Some(signals), facts: Some(turn.facts), flow: turn.flow };
@@ -148,7 +149,7 @@ impl Pipeline {
             query,
             limit: PASSAGES,
             language: understood.language.clone(),
-            intent: understood.intent.intent.clone(),
+            intent: Some(&understood.intent.intent).filter(|i| *i != OOS).cloned().unwrap_or_default(),
             error_codes: understood.error_codes(),
             ..SearchRequest::default()
         };

@@ -62,17 +62,14 @@ pub struct Understood {
 }
 
 impl Understood {
-    /// Takes a text that was refused for want of likelihood back into scope: knowledge has a good answer to it.
-    pub fn reconsider(&mut self) {
-        if self.intent.doubtful && !self.intent.secondary.is_empty() {
-            let (intent, confidence) = self.intent.secondary.remove(0);
-            self.intent = Prediction {
-                intent,
-                confidence,
-                secondary: std::mem::take(&mut self.intent.secondary),
-                doubtful: false,
-            };
-        }
+    /// Takes a doubtful text back into scope, under the likeliest topic: knowledge has a good answer to it.
+    pub fn reconsider(&mut self) -> bool {
+        let topic = self.intent.secondary.iter().position(|(intent, _)| !is_small_talk(intent));
+        let Some(topic) = topic.filter(|_| self.intent.doubtful) else { return false };
+        let mut secondary = std::mem::take(&mut self.intent.secondary);
+        let (intent, confidence) = secondary.remove(topic);
+        self.intent = Prediction { intent, confidence, secondary, doubtful: false };
+        true
     }
 
     /// Error codes among the entities.
@@ -103,8 +100,10 @@ pub fn understand(model: &IntentModel, words: &Words<'_>) -> Understood {
         intent = Prediction { intent: named, confidence: BORROWED, secondary: vec![], doubtful: false };
     }
     let fills_step = words.in_flow && !dialogue::is_question(message) && (act != Act::None || !entities.is_empty());
-    let pointless =
-        fills_step || intent.intent == OOS || (is_small_talk(&intent.intent) && intent.confidence >= TRUSTED);
+    // Where an intent is only unlikely, knowledge may still have the very answer.
+    let refused = intent.intent == OOS && !intent.doubtful;
+    let small_talk = is_small_talk(&intent.intent) && intent.confidence >= TRUSTED;
+    let pointless = fills_step || refused || small_talk || !message.contains(char::is_alphanumeric);
     let query = (!pointless).then(|| shortened(in_full.as_deref().unwrap_or(message)));
     Understood {
         sentiment: sentiment::feel(message),
@@ -198,7 +197,7 @@ mod tests {
         let borrowed = read(&model, "and from a Numbers sheet?", false);
         assert_eq!(borrowed.intent.intent, "data_import");
         assert!(borrowed.query.is_some_and(|q| q.starts_with("import contacts csv file")));
-        for nonsense in ["asdfgh", "<script>alert(1)</script>"] {
+        for nonsense in ["asdfgh", "<script>alert(1)</script>", " ?!... "] {
             let found = read(&model, nonsense, false);
             assert!(found.intent.intent == OOS || found.intent.confidence < 0.7, "{nonsense}: {:?}", found.intent);
             assert_ne!(found.query.as_deref().map(|q| q.contains("import")), Some(true));

@@ -232,13 +232,14 @@ async fn out_of_scope_is_never_answered_from_knowledge() {
 #[tokio::test]
 async fn a_doubtful_question_with_a_good_answer_is_in_scope() {
     let stage = Stage::start().await;
-    let doubtful = "sandbox of sandboxes";
+    let doubtful = "do you have a sandbox";
     let alone = stage.says(doubtful).await;
     assert_eq!((alone.intent.as_str(), alone.citations.len()), ("oos", 0));
     stage.holds("sandbox", "Each workspace has one sandbox.", "", 0.9);
     let answer = stage.says(doubtful).await;
     assert_ne!(answer.intent, "oos");
     assert_eq!((answer.rung(), answer.citations.len()), (Rung::Extract, 1));
+    assert!(answer.confidence > 0.7 && answer.intent_confidence < 0.5);
 }
 
 #[tokio::test]

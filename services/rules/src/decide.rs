@@ -194,7 +194,7 @@ impl Desk<'_> {
         {
             return decision;
         }
-        self.respond(String::new(), FlowState::default())
+        self.respond(String::new(), FlowState::default(), vec![])
     }
 
     fn play<'b>(&'b self, flow: &'b Flow) -> Play<'b> {
@@ -229,7 +229,7 @@ impl Desk<'_> {
                 }
                 decision
             }
-            Outcome::Digress(back, state) => self.respond(back, state),
+            Outcome::Digress(back, state, buttons) => self.respond(back, state, buttons),
             Outcome::Escalate { reason, reply } => self.escalate(
                 &reason,
                 None,
@@ -254,14 +254,15 @@ impl Desk<'_> {
         action.parameters.insert("priority".to_owned(), name_of(PRIORITIES, route.priority).to_owned());
     }
 
-    fn respond(&self, reply: String, flow: FlowState) -> Decision {
+    fn respond(&self, reply: String, flow: FlowState, mut quick_replies: Vec<QuickReply>) -> Decision {
         let human = self.text("button.human");
+        quick_replies.push(QuickReply { label: human.clone(), send: human });
         Decision {
             disposition: Disposition::Respond,
             reply,
             flow,
             fallback_reply: self.text("fallback"),
-            quick_replies: vec![QuickReply { label: human.clone(), send: human }],
+            quick_replies,
             ..Decision::default()
         }
     }

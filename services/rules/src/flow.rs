@@ -103,8 +103,8 @@ pub enum Outcome {
     Step(Move),
     /// Another matter that the flow of this intent takes up.
     Switch,
-    /// A question in between: answer it, then say this.
-    Digress(String, FlowState),
+    /// A question in between: answer it, then say this and show these buttons.
+    Digress(String, FlowState, Vec<QuickReply>),
     /// A person has to help.
     Escalate { reason: String, reply: Option<String> },
     /// The step is not in this bundle any more.

@@ -113,6 +113,13 @@ fn refusals_point_at_the_line_and_suggest() {
             "a rule of this type has no `reason`",
             HERE,
         ),
+        (
+            "rules.yaml",
+            "then: {priority: high}",
+            "then: {priority: high, interrupts: true}",
+            "a rule of this type has no `interrupts`",
+            HERE,
+        ),
         ("rules.yaml", "- id: still_angry", "- id: furious", "two rules have the id `furious`", ANY),
         (
             "rules.yaml",
@@ -298,7 +305,10 @@ fn conditions_see_every_fact() {
         ("sentiment < -0.9 ? true : false", "say: x, sentiment: -0.95"),
         ("channel == \"phone\" || owner == \"human\"", "say: x, channel: phone"),
         ("customer_email.endsWith(\"@vip.example\")", "say: x, customer_email: a@vip.example"),
-        ("entities.filter(e, e.type == \"amount\").size() > 0", "say: x, entities: {amount: 1 EUR}"),
+        (
+            "text == \"pay\" && entities.filter(e, e.type == \"amount\").size() > 0",
+            "say: pay, entities: {amount: 1 EUR}",
+        ),
     ];
     for (when, turn) in rows {
         with_rule(when, turn);
@@ -330,4 +340,43 @@ fn a_near_miss_names_its_clause() {
     };
     assert_eq!(near("a && b").as_deref(), Some("hour > 12"));
     assert_eq!(near("c"), None, "two clauses are false");
+}
+
+/// The demo bundle with a German file.
+fn german(texts: &str) -> Result<Bundle, String> {
+    let mut files = Files::demo();
+    let example = "examples:\n  - name: in the bundle's own language\n    text: button.yes\n    reads: \"Yes\"\n";
+    files.0.insert("texts/de.yaml".into(), format!("texts:\n{texts}{example}"));
+    Bundle::load(&files).map_err(|e| e.to_string())
+}
+
+#[test]
+fn another_language_says_what_it_has_and_the_rest_in_the_bundles_own() {
+    let bundle = german("  greeting: Guten Tag!\n").expect("loads");
+    let reply = |intent: &str, language: &str| {
+        let turn = Turn {
+            intent: intent.into(),
+            intent_confidence: 0.9,
+            text: "x".into(),
+            language: language.into(),
+            ..Turn::default()
+        };
+        bundle.decide(&turn, &FlowState::default()).expect("decides").reply
+    };
+    assert_eq!(reply("greeting", "de-AT"), "Guten Tag!");
+    assert!(reply("thanks", "de").starts_with("You're welcome"));
+    assert!(reply("greeting", "fr").starts_with("Hello"));
+}
+
+#[test]
+fn another_language_has_no_keys_and_places_of_its_own() {
+    let refused = |texts: &str| german(texts).expect_err("refused");
+    assert!(
+        refused("  gretting: Guten Tag!\n")
+            .starts_with("texts/de.yaml:2: texts/en.yaml has no text `gretting`; did you mean `greeting`?")
+    );
+    assert!(
+        refused("  greeting: Guten Tag {name}!\n")
+            .starts_with("texts/de.yaml:2: the text `greeting` has a place `{name}`")
+    );
 }

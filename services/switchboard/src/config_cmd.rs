@@ -106,7 +106,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         for key in tables().into_iter().flatten() {
             assert!(seen.insert(key.name), "{} is in two tables", key.name);
-            assert!(key.doc.len() > 20 && key.doc.ends_with('.'), "{}: {}", key.name, key.doc);
+            assert!(key.doc.len() > 15 && key.doc.ends_with('.'), "{}: {}", key.name, key.doc);
         }
     }
 }

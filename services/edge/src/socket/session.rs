@@ -32,7 +32,7 @@ use super::{
     frames::{BadFrame, Connect, Incoming, read},
 };
 use crate::{
-    app::Edge,
+    app::{App, Edge},
     error::{in_our_words, on_path, problem},
     events::{Frame, Seen, Watch, final_response, message_received},
     gate::DEADLINE,
@@ -276,23 +276,11 @@ impl Session {
         // Whoever asks for more than the answer is served in the order of the events.
         self.plain &= !(connect.acks == Some(true) || connect.deltas == Some(true));
         let fresh = connect.conversation_id.is_none();
-        let id = match self.conversation_for(connect.conversation_id, connect.user_id, connect.channel).await {
+        let id = match conversation_for(&self.app, connect.conversation_id, connect.user_id, connect.channel).await {
             Ok(id) => id,
             Err(fault) => return Ok(Err(fault)),
         };
         self.join(id, if fresh { None } else { connect.last_seq }, true).await
-    }
-
-    async fn conversation_for(&self, id: Option<String>, user_id: Option<String>, channel: Option<String>) -> Result<String, Fault> {
-        let Some(id) = id else {
-            let channel = channel.unwrap_or_else(|| "web".to_owned());
-            let new = NewConversation { user_id, channel, ..NewConversation::default() };
-            let made = start(&self.app, new, String::new()).await?;
-            return Ok(made.conversation.unwrap_or_default().id);
-        };
-        let mut check = Check::new();
-        let id = check.uuid("conversation_id", &id);
-        check.done().map(|()| id.to_string())
     }
 
     /// Watches a conversation from now on, or from after a seq.
@@ -370,7 +358,7 @@ impl Session {
         let only = if self.joined.len() == 1 { self.joined.keys().next().cloned() } else { None };
         let id = match (conversation_id.or(only), self.joined.is_empty()) {
             (None, false) => return Ok(Err(Fault::field("conversation_id", "is required: several conversations are joined"))),
-            (id, _) => match self.conversation_for(id, None, None).await {
+            (id, _) => match conversation_for(&self.app, id, None, None).await {
                 Ok(id) => id,
                 Err(fault) => return Ok(Err(fault)),
             },
@@ -582,6 +570,25 @@ impl Session {
     }
 }
 
+/// The conversation that a client names, or a new one.
+async fn conversation_for(
+    app: &App,
+    id: Option<String>,
+    user_id: Option<String>,
+    channel: Option<String>,
+) -> Result<String, Fault> {
+    let Some(id) = id else {
+        let channel = channel.unwrap_or_else(|| "web".to_owned());
+        let new = NewConversation { user_id, channel, ..NewConversation::default() };
+        let made = start(app, new, String::new()).await?;
+        return Ok(made.conversation.unwrap_or_default().id);
+    };
+    let mut check = Check::new();
+    let id = check.uuid("conversation_id", &id);
+    check.done().map(|()| id.to_string())
+}
+
+/// A stream of events with the name of its conversation; what breaks it ends it.
 fn tagged(events: tonic::Streaming<pb::SubscribeResponse>, id: String, generation: u64) -> BoxStream<'static, Sent> {
     let end = Sent { id: id.clone(), generation, event: None };
     events

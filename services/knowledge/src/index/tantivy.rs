@@ -22,11 +22,12 @@ use crate::{analysis::Concept, error::Error};
 mod files;
 mod writer;
 
-/// Share of a match by field; found by trying on the questions of `tests/retrieval.jsonl`.
+/// What a match counts by field: a title says what an article is about, a body mentions much in passing. They choose the
+/// candidates; `relevance` ranks them.
 const BOOSTS: Boosts = Boosts { title: 3.0, heading: 2.0, tags: 1.5, body: 1.0 };
 /// What a word counts that is spelled nearly like the one asked for.
 const MISSPELLED: f32 = 0.8;
-/// Memory for analyzed passages: those of a few hundred articles, so that a busy help centre is never analyzed twice.
+/// Memory for analyzed passages, enough for those of a few hundred articles; analyzing is most of what a search costs.
 const CACHE_BYTES: u64 = 12 << 20;
 /// Above so many passages a search may take longer than a worker should be held.
 const QUICK: u64 = 20_000;

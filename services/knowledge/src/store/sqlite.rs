@@ -245,12 +245,18 @@ async fn update(
     seen: Option<u32>,
     content: &NewArticle,
 ) -> Result<Article, Error> {
-    let row = sqlx::query("SELECT version FROM articles WHERE org = ? AND id = ? AND archived_at IS NULL")
+    let row = sqlx::query("SELECT version, slug FROM articles WHERE org = ? AND id = ? AND archived_at IS NULL")
         .bind(org.to_string())
         .bind(id.to_string())
         .fetch_optional(&mut *db)
         .await?;
-    let newest: u32 = row.ok_or(Error::NotFound)?.try_get("version")?;
+    let row = row.ok_or(Error::NotFound)?;
+    let newest: u32 = row.try_get("version")?;
+    let mut content = content.clone();
+    if content.slug.is_empty() {
+        content.slug = row.try_get("slug")?;
+    }
+    let content = &content;
     if seen.is_some_and(|seen| seen != newest) {
         return Err(Error::Stale { newest });
     }

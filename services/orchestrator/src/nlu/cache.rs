@@ -5,6 +5,7 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use sha2::{Digest as _, Sha256};
@@ -133,8 +134,10 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // The process id keeps two processes that train at once apart; the rename is atomic, and both write the same.
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
+    // Two that train at once, in one process or in two, write apart; the rename is atomic, and both write the same.
+    static WRITES: AtomicU32 = AtomicU32::new(0);
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    let partial = path.with_extension(format!("{}-{write}.partial", std::process::id()));
     let mut out = std::fs::File::create(&partial)?;
     out.write_all(bytes)?;
     out.sync_all()?;

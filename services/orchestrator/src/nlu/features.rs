@@ -69,6 +69,8 @@ pub(crate) fn tokens(text: &str) -> Vec<String> {
         }
         flush(&mut word, &mut out);
     }
+    // Marks alone say nothing.
+    out.retain(|_| text.contains(char::is_alphanumeric));
     out
 }
 
@@ -134,7 +136,9 @@ mod tests {
 
     #[test]
     fn an_empty_text_has_no_features() {
-        let grams = grams(" \n ");
-        assert!(grams.words.is_empty() && grams.chars.is_empty());
+        for empty in ["", " \n ", " ?!... ", "🙂"] {
+            let grams = grams(empty);
+            assert!(grams.words.is_empty() && grams.chars.is_empty(), "{empty}");
+        }
     }
 }

@@ -76,7 +76,7 @@ pub struct Prediction {
     pub confidence: f64,
     /// The next ones, best first, at most three.
     pub secondary: Vec<(String, f64)>,
-    /// True if it is out of scope only because no intent was likely enough.
+    /// True if it is taken for out of scope because no intent is likely, not because it looks like what is.
     pub doubtful: bool,
 }
 
@@ -133,7 +133,7 @@ impl IntentModel {
                 intent: OOS.to_owned(),
                 confidence,
                 secondary: rest.take(SECONDARY).map(named).collect(),
-                doubtful: self.labels[best] != OOS,
+                doubtful: oos < 0.5,
             };
         }
         rest.next();

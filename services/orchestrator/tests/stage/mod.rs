@@ -1,6 +1,7 @@
 //! The service in a mesh with small stand-ins for knowledge and rules that keep what they were asked.
 use std::{
     collections::HashSet,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -170,7 +171,6 @@ pub(crate) struct Stage {
     pub(crate) library: Shared<Library>,
     pub(crate) policy: Shared<Policy>,
     client: OrchestratorServiceClient<MeshChannel>,
-    _data: tempfile::TempDir,
 }
 
 impl Stage {
@@ -182,14 +182,15 @@ impl Stage {
         let routes = Routes::new(knowledge::KnowledgeServiceServer::new(library.clone()));
         put(&mesh, "knowledge", routes).await;
         put(&mesh, "rules", Routes::new(rules::RulesServiceServer::new(policy.clone()))).await;
-        let data = tempfile::tempdir().expect("a folder");
+        // Shared, so that only the first stage trains.
+        let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("orchestrator");
         let examples = parse_examples(DEMO).expect("parses");
-        let config = Config { data: data.path().to_owned(), examples, confidence_threshold: 0.7 };
+        let config = Config { data, examples, confidence_threshold: 0.7 };
         let host = mesh.host("orchestrator");
         mesh.run(async move |shutdown| serve(config, host, Listener::InProcess, shutdown).await);
         mesh.until_up("orchestrator").await;
         let client = OrchestratorServiceClient::new(mesh.host("conversation").connect("orchestrator").expect("a link"));
-        let stage = Stage { mesh, library, policy, client, _data: data };
+        let stage = Stage { mesh, library, policy, client };
         stage.decides(Disposition::Respond, "");
         stage
     }

@@ -257,11 +257,23 @@ fn texts(files: &Files, language: &str, head: Source<'_>, examples: &mut Vec<Loc
         return Err(head.error(head.line_of("language", 1), format!("there is no texts/{language}.yaml")));
     };
     for (other, texts) in &all.by_language {
-        if let Some(extra) = texts.keys().find(|k| !own.contains_key(*k)) {
-            let name = format!("texts/{other}.yaml");
-            let at = files.required(&name)?;
-            let hint = nearest(extra, own.keys().cloned());
-            return Err(at.error(at.line_of(extra, 1), format!("texts/{language}.yaml has no text `{extra}`{hint}")));
+        let name = format!("texts/{other}.yaml");
+        let at = files.required(&name)?;
+        // In order, so that the same bundle is refused with the same line.
+        let mut keys: Vec<&String> = texts.keys().collect();
+        keys.sort_unstable();
+        for key in keys {
+            let Some(model) = own.get(key) else {
+                let hint = nearest(key, own.keys().cloned());
+                return Err(at.error(at.line_of(key, 1), format!("texts/{language}.yaml has no text `{key}`{hint}")));
+            };
+            if let Some(place) = texts[key].places().find(|p| model.places().all(|m| m != *p)) {
+                let hint = nearest(place, model.places().map(str::to_owned));
+                let message = format!(
+                    "the text `{key}` has a place `{{{place}}}` that texts/{language}.yaml does not have{hint}"
+                );
+                return Err(at.error(at.line_of(key, 1), message));
+            }
         }
     }
     Ok(all)
@@ -294,6 +306,9 @@ fn rule(
             ("disposition", then.disposition.is_some()),
             ("quick_replies", !then.quick_replies.is_empty()),
             ("act", then.act.is_some()),
+            ("with", !then.with.0.is_empty()),
+            ("read_only", then.read_only),
+            ("interrupts", then.interrupts),
             ("refuse", then.refuse.is_some()),
         ];
         match given.iter().find(|(name, given)| *given && !allowed.contains(name)) {
@@ -335,7 +350,12 @@ fn rule(
             Then::Refuse { text: known.plain_text(at, line, &needs("refuse", &then.refuse)?, &[])? }
         }
         RuleType::Automation => {
-            extra(&["say", "disposition", "quick_replies", "act", "on_failure"])?;
+            extra(&["say", "disposition", "quick_replies", "interrupts", "act", "with", "read_only", "on_failure"])?;
+            let loose = then.on_failure.is_some() || then.read_only || !then.with.0.is_empty();
+            if then.act.is_none() && loose {
+                let message = "`with`, `read_only` and `on_failure` belong to an `act`";
+                return Err(at.error(at.line_of("then", line), message));
+            }
             let resolve = match then.disposition.as_deref() {
                 None | Some("canned") => false,
                 Some("resolve") => true,

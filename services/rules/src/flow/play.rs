@@ -100,7 +100,7 @@ impl<'a> Play<'a> {
             if self.bundle.triggers.contains_key(&turn.intent) {
                 return Outcome::Switch;
             }
-            return Outcome::Digress(self.back(at, &state.slots), state.clone());
+            return Outcome::Digress(self.back(at, &state.slots), state.clone(), self.buttons(at));
         }
         match &self.flow.steps[at] {
             Step::Collect(slot) if !own && turn.intent != "oos" && sure => {

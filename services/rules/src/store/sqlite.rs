@@ -77,3 +77,17 @@ fn read(row: &SqliteRow) -> Result<Activation, Fault> {
         files: Files(serde_json::from_str(row.try_get("files").map_err(fault)?).map_err(Fault::internal)?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATOR;
+
+    #[tokio::test]
+    async fn migrations_go_down_and_up_again() {
+        let pool =
+            sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.expect("opens");
+        MIGRATOR.run(&pool).await.expect("up");
+        MIGRATOR.undo(&pool, 0).await.expect("down");
+        MIGRATOR.run(&pool).await.expect("up again");
+    }
+}

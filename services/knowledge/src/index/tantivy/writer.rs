@@ -22,7 +22,7 @@ use crate::{
     index::{Change, Document, Passage},
 };
 
-/// The least that tantivy takes; more only helps when millions of passages are written.
+/// The least that tantivy takes: articles are small, and memory at rest counts more than the speed of a bulk load.
 const HEAP: usize = 15_000_000;
 /// After so long without work the writer's memory is given back.
 const IDLE: Duration = Duration::from_secs(3);
