@@ -70,7 +70,12 @@ impl Sqlite {
         let file = path.display().to_string();
         // SQLite says only "unable to open": ask the system why. Never opened if it is there: closing it again would drop the
         // locks that this process may hold on it.
-        match std::fs::OpenOptions::new().write(true).create_new(true).open(&path) {
+        // Only its owner can read it: it holds customers' words, or keys. SQLite gives its side files the same mode.
+        let mut create = std::fs::OpenOptions::new();
+        create.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut create, 0o600);
+        match create.open(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(unwritable(e)),
             _ => {}
         }

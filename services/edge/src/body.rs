@@ -131,7 +131,8 @@ fn field_error(path: &str, text: &str) -> Fault {
         None => base.to_owned(),
     };
     let words = if text.starts_with("missing field") { "is required".to_owned() } else { text };
-    let detail = if field.is_empty() { format!("The body has the wrong form: {words}.") } else { format!("{field}: {words}") };
+    let detail =
+        if field.is_empty() { format!("The body has the wrong form: {words}.") } else { format!("{field}: {words}") };
     let mut fault = Fault::new(Reason::ValidationFailed, detail);
     fault.fields.push(FieldError { field, detail: words });
     fault

@@ -116,7 +116,10 @@ impl Config {
         Ok(Config {
             rate: match rate.as_str() {
                 "off" => None,
-                text => Some(parse_rate(text).ok_or_else(|| wrong("edge.rate_limit", text, "write a rate such as 100/60s, or off"))?),
+                text => Some(
+                    parse_rate(text)
+                        .ok_or_else(|| wrong("edge.rate_limit", text, "write a rate such as 100/60s, or off"))?,
+                ),
             },
             guests: match guests.as_str() {
                 "auto" | "on" => true,

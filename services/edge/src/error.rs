@@ -70,11 +70,12 @@ impl IntoResponse for Refusal {
         let problem = problem(&fault);
         if problem.status >= 500 {
             let cause = fault.source().map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(reason = fault.name(), trace_id = problem.trace_id, cause, "request failed");
+            tracing::warn!(reason = fault.name(), cause, "request failed");
         }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON), (header::CACHE_CONTROL, "no-store")], body).into_response();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, PROBLEM_JSON), (header::CACHE_CONTROL, "no-store")], body).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"switchboard\""));

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use switchboard_proto::{
     conversation::v1::{Conversation, Presence, SubscribeResponse, subscribe_response},
     events::v1::{
-        ConversationEvent, ConversationStatus, MessageAdded, Owner, SenderType, StatusChanged, TurnOutcome, conversation_event,
+        ConversationEvent, ConversationStatus, MessageAdded, Owner, SenderType, StatusChanged, TurnOutcome,
+        conversation_event,
     },
 };
 
@@ -205,7 +206,8 @@ impl Watch {
                     citations: message.citations.clone(),
                     ..TurnOutcome::default()
                 });
-                self.status = word::<ConversationStatus>(outcome.status).unwrap_or_else(|| std::mem::take(&mut self.status));
+                self.status =
+                    word::<ConversationStatus>(outcome.status).unwrap_or_else(|| std::mem::take(&mut self.status));
                 self.owner = word::<Owner>(outcome.owner).unwrap_or_else(|| std::mem::take(&mut self.owner));
                 if outcome.escalation.is_some() {
                     self.set_escalation(outcome.escalation.clone());

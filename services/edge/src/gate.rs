@@ -46,7 +46,9 @@ pub(crate) async fn signed_in(State(app): State<Edge>, request: Request, next: N
         Err(fault) => {
             let key = address(&app, &request);
             let fault = match &app.limiter {
-                Some(limiter) => Some(limiter.take(&key).await).filter(|d| !d.admitted).map_or(fault, |d| limiter.refusal(d)),
+                Some(limiter) => {
+                    Some(limiter.take(&key).await).filter(|d| !d.admitted).map_or(fault, |d| limiter.refusal(d))
+                }
                 None => fault,
             };
             Refusal::from(fault).into_response()
@@ -81,14 +83,22 @@ pub(crate) fn client(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Stri
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<String, Fault> {
     let header = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
     match header.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => Ok(token.trim().to_owned()),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+            Ok(token.trim().to_owned())
+        }
         _ => Err(Fault::new(Reason::Unauthenticated, "A bearer token is required in the authorization header.")),
     }
 }
 
 /// Counts, then runs, then says what is left.
 async fn counted(app: &Edge, key: String, request: Request, next: Next, stored: bool) -> Response {
-    let run = async |request| if stored { once(app, &key, request, next).await } else { deadline(request, next).await };
+    let run = async |request| {
+        let until = Context::current().deadline.unwrap_or_else(|| Instant::now() + DEADLINE);
+        let work = async { if stored { once(app, &key, request, next).await } else { next.run(request).await } };
+        tokio::time::timeout_at(until, work).await.unwrap_or_else(|_| {
+            Refusal::from(Fault::new(Reason::DeadlineExceeded, "The time for this request ran out.")).into_response()
+        })
+    };
     let Some(limiter) = &app.limiter else { return run(request).await };
     let decision = limiter.take(&key).await;
     let mut response =
@@ -101,7 +111,7 @@ async fn counted(app: &Edge, key: String, request: Request, next: Next, stored: 
 async fn once(app: &Edge, who: &str, request: Request, next: Next) -> Response {
     let key = match RetryKey::of(request.headers()) {
         Ok(Some(key)) if request.method() == Method::POST => format!("{who}/{key}"),
-        Ok(_) => return deadline(request, next).await,
+        Ok(_) => return next.run(request).await,
         Err(fault) => return Refusal::from(fault).into_response(),
     };
     let (parts, body) = request.into_parts();
@@ -116,17 +126,9 @@ async fn once(app: &Edge, who: &str, request: Request, next: Next) -> Response {
         Ok(None) => {
             // If the client goes away meanwhile, its retry may run.
             let running = Running { app: app.clone(), key, print, done: false };
-            let response = deadline(Request::from_parts(parts, Body::from(bytes)), next).await;
+            let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
             running.keep(response).await
         }
-    }
-}
-
-async fn deadline(request: Request, next: Next) -> Response {
-    let until = Context::current().deadline.unwrap_or_else(|| Instant::now() + DEADLINE);
-    match tokio::time::timeout_at(until, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Refusal::from(Fault::new(Reason::DeadlineExceeded, "The time for this request ran out.")).into_response(),
     }
 }
 
@@ -136,7 +138,9 @@ const OF_THE_REQUEST: [&str; 2] = ["x-request-id", "traceparent"];
 fn again(stored: &Arc<Stored>) -> Response {
     let mut response = (stored.status, stored.body.clone()).into_response();
     *response.headers_mut() = stored.headers.clone();
-    response.headers_mut().insert(HeaderName::from_static("idempotency-replayed"), http::HeaderValue::from_static("true"));
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("idempotency-replayed"), http::HeaderValue::from_static("true"));
     response
 }
 
@@ -149,10 +153,14 @@ struct Running {
 
 impl Running {
     async fn keep(mut self, response: Response) -> Response {
-        let streams = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+        let streams = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
         let status = response.status();
         // What may go better next time is not kept; a stream is kept by the owning service alone.
-        let passing = status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::UNAUTHORIZED);
+        let passing =
+            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::UNAUTHORIZED);
         if streams || passing || status == StatusCode::CONFLICT {
             return response;
         }

@@ -2,11 +2,7 @@
 //!
 //! In: the health of every service over the mesh. Out: what load balancers, Prometheus and other verifiers read. Never: a
 //! probe storm: what was found holds for a second.
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -146,7 +142,8 @@ async fn ready(State(app): State<Edge>) -> Response {
 #[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "System", security(()), responses(
     (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")))]
 async fn metrics(State(app): State<Edge>) -> Response {
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.host.metrics.page()).into_response()
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.host.metrics.page())
+        .into_response()
 }
 
 /// The public keys that verify tokens of this installation (RFC 7517).

@@ -28,7 +28,11 @@ use crate::{
 pub(crate) fn routes(app: &Edge) -> OpenApiRouter<Edge> {
     let signed_in = rest::signed_in().route_layer(from_fn_with_state(app.clone(), gate::signed_in));
     let open = rest::open().route_layer(from_fn_with_state(app.clone(), gate::open));
-    let free = OpenApiRouter::new().merge(health::routes()).merge(pages::routes()).merge(openapi::routes()).merge(socket::routes());
+    let free = OpenApiRouter::new()
+        .merge(health::routes())
+        .merge(pages::routes())
+        .merge(openapi::routes())
+        .merge(socket::routes());
     OpenApiRouter::with_openapi(openapi::base()).merge(signed_in).merge(open).merge(free)
 }
 
@@ -42,13 +46,18 @@ pub(crate) fn router(app: &Edge) -> Router {
         .with_state(app.clone())
 }
 
+const KNOWN: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
 /// Longest request id that is taken over.
 const LONGEST_ID: usize = 128;
 
 async fn every_request(State(app): State<Edge>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let _running = app.host.metrics.running();
-    let trace = text(request.headers(), "traceparent").and_then(TraceContext::parse).map_or_else(TraceContext::new, TraceContext::child);
+    let trace = text(request.headers(), "traceparent")
+        .and_then(TraceContext::parse)
+        .map_or_else(TraceContext::new, TraceContext::child);
     let id = text(request.headers(), "x-request-id")
         .filter(|id| !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(|b| b.is_ascii_graphic()))
         .map_or_else(|| app.host.clock.new_id().to_string(), str::to_owned);
@@ -79,6 +88,8 @@ async fn every_request(State(app): State<Edge>, request: Request, next: Next) ->
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
+    // Anybody can invent methods; each would be a series of its own.
+    let method = if KNOWN.contains(&method) { method.as_str() } else { "OTHER" };
     app.host.metrics.observe("edge", &format!("{method} {route}"), response.status().as_str(), started.elapsed());
     response
 }
@@ -96,7 +107,8 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
 /// The headers of every answer. Only the chat page may be framed, and only by configured sites.
 fn secure(app: &Edge, headers: &mut HeaderMap, path: &str) {
     let framed = path == "/chat" && !app.config.widget_origins.is_empty();
-    let ancestors = if framed { format!("'self' {}", app.config.widget_origins.join(" ")) } else { "'none'".to_owned() };
+    let ancestors =
+        if framed { format!("'self' {}", app.config.widget_origins.join(" ")) } else { "'none'".to_owned() };
     put(
         headers,
         "content-security-policy",
@@ -113,8 +125,10 @@ fn secure(app: &Edge, headers: &mut HeaderMap, path: &str) {
     put(headers, "strict-transport-security", "max-age=31536000; includeSubDomains");
 }
 
-const EXPOSED: &str = "etag, location, retry-after, x-request-id, traceparent, ratelimit-limit, ratelimit-remaining, ratelimit-reset";
-const TAKEN: &str = "authorization, content-type, accept, if-match, idempotency-key, last-event-id, x-request-id, traceparent";
+const EXPOSED: &str =
+    "etag, location, retry-after, x-request-id, traceparent, ratelimit-limit, ratelimit-remaining, ratelimit-reset";
+const TAKEN: &str =
+    "authorization, content-type, accept, if-match, idempotency-key, last-event-id, x-request-id, traceparent";
 
 fn allowed_origin(app: &Edge, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN)?;

@@ -15,7 +15,8 @@ pub(crate) type Fingerprint = [u8; 32];
 
 /// Method, path and body of a request as one value.
 pub(crate) fn fingerprint(method: &str, path: &str, body: &[u8]) -> Fingerprint {
-    let digest = Sha256::new().chain_update(method).chain_update([0]).chain_update(path).chain_update([0]).chain_update(body);
+    let digest =
+        Sha256::new().chain_update(method).chain_update([0]).chain_update(path).chain_update([0]).chain_update(body);
     digest.finalize().into()
 }
 
@@ -106,7 +107,8 @@ mod tests {
     fn the_laws_hold_in_memory() {
         let store = Memory::default();
         let (one, other) = (fingerprint("POST", "/a", b"1"), fingerprint("POST", "/a", b"2"));
-        let answer = || Stored { status: StatusCode::CREATED, headers: HeaderMap::new(), body: Bytes::from_static(b"x") };
+        let answer =
+            || Stored { status: StatusCode::CREATED, headers: HeaderMap::new(), body: Bytes::from_static(b"x") };
         assert!(store.begin("k", one).expect("runs").is_none());
         assert_eq!(store.begin("k", one).expect_err("in flight").http(), 409);
         assert_eq!(store.begin("k", other).expect_err("other body").http(), 422);

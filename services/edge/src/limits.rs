@@ -58,7 +58,8 @@ impl Limiter {
     /// What a refused request is told.
     pub(crate) fn refusal(&self, decision: Decision) -> Fault {
         let Rate { count, span } = self.rate;
-        let detail = format!("More than {count} requests in {} s. Try again in {} s.", span.as_secs(), seconds(decision.reset));
+        let detail =
+            format!("More than {count} requests in {} s. Try again in {} s.", span.as_secs(), seconds(decision.reset));
         Fault::new(Reason::RateLimited, detail).with_retry_after(Duration::from_secs(seconds(decision.reset)))
     }
 
@@ -176,9 +177,13 @@ mod tests {
     fn headers_say_how_much_is_left() {
         let limiter = Limiter::new(RATE, Box::new(Memory::new(RATE)), Clock::system());
         let mut headers = HeaderMap::new();
-        limiter.put_headers(&mut headers, Decision { admitted: true, remaining: 7, reset: Duration::from_millis(1500) });
+        limiter
+            .put_headers(&mut headers, Decision { admitted: true, remaining: 7, reset: Duration::from_millis(1500) });
         let get = |name: &str| headers[name].to_str().expect("text").to_owned();
-        assert_eq!((get("ratelimit-limit"), get("ratelimit-remaining"), get("ratelimit-reset")), ("100".into(), "7".into(), "2".into()));
+        assert_eq!(
+            (get("ratelimit-limit"), get("ratelimit-remaining"), get("ratelimit-reset")),
+            ("100".into(), "7".into(), "2".into())
+        );
         assert_eq!(get("ratelimit-policy"), "100;w=60");
     }
 }

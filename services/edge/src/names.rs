@@ -50,10 +50,14 @@ pub(crate) fn read<T: Named + Into<i32>>(field: &str, word: Option<&str>) -> Res
     value::<T>(word).map(Into::into).ok_or_else(|| Fault::field(field, format!("{field} must be {}", words::<T>())))
 }
 
+/// The words of an enum.
+pub(crate) fn all<T: Named>() -> Vec<String> {
+    (1..32).map_while(word::<T>).collect()
+}
+
 /// The words of an enum, as prose.
 pub(crate) fn words<T: Named>() -> String {
-    let all: Vec<String> = (1..32).map_while(word::<T>).collect();
-    all.join(", ")
+    all::<T>().join(", ")
 }
 
 /// The channel of a word. What is said about an unknown one is fixed by the interface.

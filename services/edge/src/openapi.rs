@@ -9,10 +9,16 @@ use axum::{
 };
 use http::header;
 use serde_json::{Map, Value, json};
+use switchboard_proto::{
+    conversation::v1::ResolutionType,
+    events::v1::{ContentType, ConversationStatus, Owner, SenderType},
+    knowledge::v1::Audience,
+    types::v1::{ActionStatus, Channel, Priority, Role, Rung, SentimentLabel, Tier},
+};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::Edge, error::PROBLEM_JSON, view};
+use crate::{app::Edge, error::PROBLEM_JSON, names::all, view};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -49,9 +55,14 @@ pub(crate) fn document(app: &Edge) -> &'static str {
 /// Adds what holds for every route of a kind: its errors, and the headers it takes.
 fn complete(mut document: Value) -> Value {
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
-    document["components"]["securitySchemes"] = json!({ "bearerAuth": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } });
+    document["components"]["securitySchemes"] =
+        json!({ "bearerAuth": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } });
     document["components"]["schemas"]["Problem"] = problem();
     document["components"]["responses"] = responses();
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        words(schemas);
+        inputs(schemas);
+    }
     let Some(paths) = document["paths"].as_object_mut() else { return document };
     for (path, item) in paths {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
@@ -61,16 +72,98 @@ fn complete(mut document: Value) -> Value {
     document
 }
 
+/// The words of enums, from the protos.
+fn words(schemas: &mut Map<String, Value>) {
+    let (status, owner, channel) = (all::<ConversationStatus>(), all::<Owner>(), all::<Channel>());
+    let (content, action, audience) = (all::<ContentType>(), all::<ActionStatus>(), all::<Audience>());
+    let (priority, role, tier, rung) = (all::<Priority>(), all::<Role>(), all::<Tier>(), all::<Rung>());
+    let table = [
+        ("Conversation", "channel", &channel),
+        ("Conversation", "status", &status),
+        ("Conversation", "owner", &owner),
+        ("ConversationDetail", "resolution_type", &all::<ResolutionType>()),
+        ("Message", "sender_type", &all::<SenderType>()),
+        ("Message", "content_type", &content),
+        ("MessageResponse", "status", &status),
+        ("MessageResponse", "owner", &owner),
+        ("MessageResponse", "rung", &rung),
+        ("Sentiment", "label", &all::<SentimentLabel>()),
+        ("Action", "status", &action),
+        ("Effect", "status", &action),
+        ("Escalation", "priority", &priority),
+        ("Article", "audience", &audience),
+        ("RestingAnswer", "status", &status),
+        ("User", "role", &role),
+        ("User", "tier", &tier),
+        ("NewConversation", "channel", &channel),
+        ("NewMessage", "content_type", &content),
+        ("EscalateBody", "priority", &priority),
+        ("NewArticle", "audience", &audience),
+        ("NewUser", "role", &role),
+        ("NewUser", "tier", &tier),
+        ("Attachment", "type", &["text", "image", "file", "code"].map(str::to_owned).to_vec()),
+        ("TokenRequest", "grant_type", &["password", "refresh_token"].map(str::to_owned).to_vec()),
+    ];
+    for (schema, field, words) in table {
+        let Some(schema) = schemas.get_mut(schema) else { continue };
+        // A schema that takes another one in has its own fields in the last part.
+        let parts = schema.get("allOf").and_then(Value::as_array).map_or(0, Vec::len);
+        let own = if parts > 0 { &mut schema["allOf"][parts - 1] } else { schema };
+        let Some(property) = own["properties"].get_mut(field) else { continue };
+        let mut list: Vec<Value> = words.iter().map(|w| w.as_str().into()).collect();
+        if property["type"].is_array() {
+            list.push(Value::Null);
+        }
+        property["enum"] = list.into();
+    }
+}
+
+/// What bodies have to fulfil beside the types of their fields.
+fn inputs(schemas: &mut Map<String, Value>) {
+    let either = [
+        (
+            "Attachment",
+            json!([{ "required": ["type", "content"] }, { "required": ["name", "media_type", "size", "url"] }, { "required": ["name", "media_type", "size", "data"] }]),
+        ),
+        ("NewUser", json!([{ "required": ["email"] }, { "required": ["external_id"] }])),
+        ("TokenRequest", json!([{ "required": ["username", "password"] }, { "required": ["refresh_token"] }])),
+    ];
+    for (name, sets) in either {
+        if let Some(schema) = schemas.get_mut(name) {
+            schema["anyOf"] = sets;
+        }
+    }
+    let body = |name: &str| {
+        name.starts_with("New")
+            || name.ends_with("Body")
+            || matches!(name, "Attachment" | "TokenRequest" | "PasswordReset")
+    };
+    for (_, schema) in schemas.iter_mut().filter(|(name, _)| body(name)) {
+        for (_, property) in schema["properties"].as_object_mut().into_iter().flatten() {
+            let text = property["type"] == "string"
+                || property["type"].as_array().is_some_and(|t| t.contains(&"string".into()));
+            if text && property.get("enum").is_none() && property.get("format").is_none() {
+                // U+0000 is taken nowhere.
+                property["pattern"] = "^[^\\u0000]*$".into();
+            }
+        }
+    }
+}
+
 fn errors_of(path: &str, method: &str, operation: &mut Value) {
     let open = operation.get("security").is_some();
     let gated = !open || path.starts_with("/auth/") || path == "/chat/config";
     let mut add = vec![("500", "Internal")];
     if gated {
-        add.extend([("400", "BadRequest"), ("429", "RateLimited"), ("501", "NotImplemented"), ("503", "Unavailable"), ("504", "TooLate")]);
+        add.extend([
+            ("400", "BadRequest"),
+            ("429", "RateLimited"),
+            ("501", "NotImplemented"),
+            ("503", "Unavailable"),
+            ("504", "TooLate"),
+        ]);
     }
-    if !open {
-        add.extend([("401", "Unauthorized"), ("403", "Forbidden")]);
-    } else if path.starts_with("/auth/") {
+    if !open || path.starts_with("/auth/") {
         add.extend([("401", "Unauthorized"), ("403", "Forbidden")]);
     }
     if path.contains('{') {
@@ -155,9 +248,7 @@ fn responses() -> Value {
         ("Unavailable", "Not available right now; Retry-After says when to come back"),
         ("TooLate", "It took too long"),
     ];
-    let one = |description: &str| {
-        json!({ "description": description, "content": { PROBLEM_JSON: { "schema": { "$ref": "#/components/schemas/Problem" } } } })
-    };
+    let one = |description: &str| json!({ "description": description, "content": { PROBLEM_JSON: { "schema": { "$ref": "#/components/schemas/Problem" } } } });
     Value::Object(all.into_iter().map(|(name, words)| (name.to_owned(), one(words))).collect::<Map<_, _>>())
 }
 

@@ -1,15 +1,18 @@
 //! The pages and their files, built into the binary: they work without the network and without a file beside it.
 use std::{collections::HashMap, sync::LazyLock};
 
-use axum::response::{IntoResponse, Redirect, Response};
 use axum::extract::Path;
+use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
 use include_dir::{Dir, include_dir};
 use sha2::{Digest as _, Sha256};
 use switchboard_errors::{Fault, Reason};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::Edge, error::{Answer, Refusal}};
+use crate::{
+    app::Edge,
+    error::{Answer, Refusal},
+};
 
 static ASSETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets");
 

@@ -36,16 +36,25 @@ async fn upgrade(State(app): State<Edge>, request: Request) -> Answer<Response> 
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await.map_err(|e| {
         Fault::new(Reason::ValidationFailed, format!("This is a WebSocket: {}.", e.body_text().trim_end_matches('.')))
     })?;
-    let offered: Vec<String> = upgrade.requested_protocols().filter_map(|p| p.to_str().ok().map(str::to_owned)).collect();
+    let offered: Vec<String> =
+        upgrade.requested_protocols().filter_map(|p| p.to_str().ok().map(str::to_owned)).collect();
     let ours = offered.iter().any(|p| p == PROTOCOL);
-    let token = offered.iter().find_map(|p| p.strip_prefix("bearer.").map(str::to_owned)).map(Ok).unwrap_or_else(|| {
-        let query = parts.uri.query().unwrap_or_default();
-        let named = query.split('&').find_map(|pair| pair.strip_prefix("token="));
-        named.map_or_else(|| gate::bearer(&parts.headers), |token| Ok(token.to_owned()))
-    });
+    let token =
+        offered.iter().find_map(|p| p.strip_prefix("bearer.").map(str::to_owned)).map(Ok).unwrap_or_else(|| {
+            let query = parts.uri.query().unwrap_or_default();
+            let named = query.split('&').find_map(|pair| pair.strip_prefix("token="));
+            named.map_or_else(|| gate::bearer(&parts.headers), |token| Ok(token.to_owned()))
+        });
     let who = match token {
         Ok(token) => Context::current().within(gate::DEADLINE).scope(app.verifier.verify(&token)).await,
         Err(fault) => Err(fault),
+    };
+    let who = match (who, &app.limiter) {
+        (Err(_), _) => Err((4401, "the token is missing, bad or expired")),
+        (Ok(caller), Some(limiter)) if !limiter.take(&format!("{}/{}", caller.org, caller.user)).await.admitted => {
+            Err((4429, "too many connections"))
+        }
+        (Ok(caller), _) => Ok(caller),
     };
     // Browsers cannot read the status of a refused upgrade, but the code of a close they can: 4401 comes after it.
     let context = Context::current();
@@ -63,7 +72,7 @@ async fn upgrade(State(app): State<Edge>, request: Request) -> Answer<Response> 
                     let context = Context { caller: Some(caller.clone()), ..context };
                     session::run(app, socket, caller, context, ours).await;
                 }
-                Err(_) => session::refuse(socket).await,
+                Err((code, reason)) => session::close(socket, code, reason).await,
             }
         };
         // Tracked, so that a drain waits until the close frame is out.

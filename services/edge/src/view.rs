@@ -340,7 +340,14 @@ pub(crate) struct Entity {
 
 impl From<types::Entity> for Entity {
     fn from(e: types::Entity) -> Self {
-        Entity { kind: e.r#type, value: e.value, normalized: e.normalized, start: e.start, end: e.end, confidence: e.confidence }
+        Entity {
+            kind: e.r#type,
+            value: e.value,
+            normalized: e.normalized,
+            start: e.start,
+            end: e.end,
+            confidence: e.confidence,
+        }
     }
 }
 

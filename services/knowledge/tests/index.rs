@@ -201,12 +201,17 @@ async fn a_generation_that_is_not_expected_is_replaced() {
     {
         let (index, opened) = TantivyIndex::open(folder.path(), None, one).expect("opens");
         assert_eq!(opened, Opened::New(one));
+        drop(index);
+        let (index, opened) = open(Some(one));
+        assert_eq!(opened, Opened::Kept, "an empty one is kept too");
         index.apply(vec![Change::Put(Document::of(ORG, &article))]).await.expect("applies");
         assert_eq!(index.search(query()).await.expect("searches").hits.len(), 1);
     }
     {
         let (index, opened) = open(Some(one));
         assert_eq!(opened, Opened::Kept);
+        drop(index);
+        let (index, _) = open(Some(one));
         assert_eq!(index.search(query()).await.expect("searches").hits.len(), 1);
     }
     let (index, opened) = open(Some(Uuid::from_u128(3)));

@@ -82,7 +82,8 @@ async fn token(State(app): State<Edge>, Strict(body): Strict<TokenRequest>) -> A
         }
         "refresh_token" => Grant::RefreshToken(check.required("refresh_token", body.refresh_token).unwrap_or_default()),
         "client_credentials" => {
-            let detail = "client_credentials is not offered by this installation; sign in with a password or a refresh token";
+            let detail =
+                "client_credentials is not offered by this installation; sign in with a password or a refresh token";
             return Err(Fault::field("grant_type", detail).into());
         }
         _ => return Err(Fault::field("grant_type", "must be password or refresh_token").into()),
@@ -107,7 +108,10 @@ async fn guest(State(app): State<Edge>, headers: HeaderMap, Strict(Nothing {}): 
     let secure = headers.get("x-forwarded-proto").is_some_and(|p| p == "https");
     let cookie = token.refresh_token.take().map(|resume| {
         let secure = if secure { "; Secure" } else { "" };
-        (header::SET_COOKIE, format!("{GUEST_COOKIE}={resume}; Path=/auth; Max-Age={GUEST_KEPT}; HttpOnly; SameSite=Strict{secure}"))
+        (
+            header::SET_COOKIE,
+            format!("{GUEST_COOKIE}={resume}; Path=/auth; Max-Age={GUEST_KEPT}; HttpOnly; SameSite=Strict{secure}"),
+        )
     });
     Ok((NO_STORE, AppendHeaders(cookie), Json(token)).into_response())
 }
@@ -157,9 +161,16 @@ struct ChatOrganization {
     responses((status = 200, description = "Name and whether guests may chat", body = ChatConfig)))]
 async fn chat_config(State(app): State<Edge>) -> Answer<Json<ChatConfig>> {
     let found = app.identity().get_guest_organization(pb::GetGuestOrganizationRequest {}).await?.into_inner();
-    Ok(Json(ChatConfig { organization: ChatOrganization { name: found.name }, guests: found.guests_allowed && app.config.guests }))
+    Ok(Json(ChatConfig {
+        organization: ChatOrganization { name: found.name },
+        guests: found.guests_allowed && app.config.guests,
+    }))
 }
 
 pub(super) fn routes() -> OpenApiRouter<Edge> {
-    OpenApiRouter::new().routes(routes!(token)).routes(routes!(guest)).routes(routes!(reset)).routes(routes!(chat_config))
+    OpenApiRouter::new()
+        .routes(routes!(token))
+        .routes(routes!(guest))
+        .routes(routes!(reset))
+        .routes(routes!(chat_config))
 }

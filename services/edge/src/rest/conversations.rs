@@ -62,8 +62,11 @@ pub(crate) async fn customer(app: &App, user_id: Option<String>) -> Result<Strin
         return Ok(String::new());
     }
     if !caller.is_staff() {
-        return Err(Fault::new(Reason::PermissionDenied, "A customer's token speaks for that customer only: leave user_id out.")
-            .with_field("user_id", "must be the token's own user"));
+        return Err(Fault::new(
+            Reason::PermissionDenied,
+            "A customer's token speaks for that customer only: leave user_id out.",
+        )
+        .with_field("user_id", "must be the token's own user"));
     }
     match id {
         Some(id) => Ok(id.to_string()),
@@ -76,7 +79,11 @@ pub(crate) async fn customer(app: &App, user_id: Option<String>) -> Result<Strin
 }
 
 /// Starts a conversation, as the route and the socket do.
-pub(crate) async fn start(app: &App, new: NewConversation, request_id: String) -> Result<pb::CreateConversationResponse, Fault> {
+pub(crate) async fn start(
+    app: &App,
+    new: NewConversation,
+    request_id: String,
+) -> Result<pb::CreateConversationResponse, Fault> {
     let mut check = Check::new();
     if let Some(text) = &new.initial_message {
         check.text("initial_message", text, 1, LONGEST);
@@ -98,7 +105,11 @@ pub(crate) async fn start(app: &App, new: NewConversation, request_id: String) -
     request_body = NewConversation, responses(
     (status = 201, description = "Created; with an initial message also its reply", body = CreatedConversation,
         headers(("Location" = String, description = "Path of the conversation")))))]
-async fn create(State(app): State<Edge>, RetryKey(key): RetryKey, Strict(new): Strict<NewConversation>) -> Answer<Response> {
+async fn create(
+    State(app): State<Edge>,
+    RetryKey(key): RetryKey,
+    Strict(new): Strict<NewConversation>,
+) -> Answer<Response> {
     let made = start(&app, new, key.unwrap_or_default()).await?;
     let conversation = Conversation::from(made.conversation.unwrap_or_default());
     let location = [(header::LOCATION, format!("/v1/conversations/{}", conversation.id))];
@@ -152,7 +163,12 @@ async fn get(State(app): State<Edge>, Ids([conversation_id]): Ids<1>) -> Answer<
     (status = 200, description = "The context as it stands", body = Object,
         headers(("ETag" = String, description = "The new seq, quoted"))),
     (status = 412, description = "It was changed in the meantime"), (status = 428, description = "If-Match is required")))]
-async fn patch(State(app): State<Edge>, Ids([conversation_id]): Ids<1>, headers: HeaderMap, Patch(patch): Patch) -> Answer<Response> {
+async fn patch(
+    State(app): State<Edge>,
+    Ids([conversation_id]): Ids<1>,
+    headers: HeaderMap,
+    Patch(patch): Patch,
+) -> Answer<Response> {
     let expected_seq = expected(&app, &conversation_id, &headers).await?;
     let ask = pb::UpdateContextRequest { conversation_id, patch: Some(to_struct(&patch)), expected_seq };
     let answer = app.conversation().update_context(ask).await?.into_inner();
@@ -189,7 +205,11 @@ struct EscalateBody {
 #[utoipa::path(post, path = "/v1/conversations/{conversation_id}/escalate", operation_id = "escalateConversation",
     tag = "Conversations", params(("conversation_id" = Uuid, Path)), request_body = EscalateBody,
     responses((status = 200, description = "As it stands", body = Conversation)))]
-async fn escalate(State(app): State<Edge>, Ids([conversation_id]): Ids<1>, Strict(body): Strict<EscalateBody>) -> Answer<Response> {
+async fn escalate(
+    State(app): State<Edge>,
+    Ids([conversation_id]): Ids<1>,
+    Strict(body): Strict<EscalateBody>,
+) -> Answer<Response> {
     let reason = body.reason.unwrap_or_default();
     Check::new().text("reason", &reason, 0, 255).done()?;
     let priority = names::read::<Priority>("priority", body.priority.as_deref())?;
@@ -215,11 +235,17 @@ struct AssignBody {
 #[utoipa::path(post, path = "/v1/conversations/{conversation_id}/assign", operation_id = "assignConversation",
     tag = "Conversations", params(("conversation_id" = Uuid, Path)), request_body = AssignBody,
     responses((status = 200, description = "As it stands", body = Conversation)))]
-async fn assign(State(app): State<Edge>, Ids([conversation_id]): Ids<1>, Strict(body): Strict<AssignBody>) -> Answer<Response> {
+async fn assign(
+    State(app): State<Edge>,
+    Ids([conversation_id]): Ids<1>,
+    Strict(body): Strict<AssignBody>,
+) -> Answer<Response> {
     let mut check = Check::new();
     let agent_id = body.agent_id.map(|id| check.uuid("agent_id", &id).to_string()).unwrap_or_default();
     check.done()?;
-    Ok(stands(app.conversation().assign(pb::AssignRequest { conversation_id, agent_id }).await?.into_inner().conversation))
+    Ok(stands(
+        app.conversation().assign(pb::AssignRequest { conversation_id, agent_id }).await?.into_inner().conversation,
+    ))
 }
 
 /// Nothing to say.
@@ -231,7 +257,11 @@ pub(super) struct Nothing {}
 #[utoipa::path(post, path = "/v1/conversations/{conversation_id}/release", operation_id = "releaseConversation",
     tag = "Conversations", params(("conversation_id" = Uuid, Path)), request_body = Nothing,
     responses((status = 200, description = "As it stands", body = Conversation)))]
-async fn release(State(app): State<Edge>, Ids([conversation_id]): Ids<1>, Strict(Nothing {}): Strict<Nothing>) -> Answer<Response> {
+async fn release(
+    State(app): State<Edge>,
+    Ids([conversation_id]): Ids<1>,
+    Strict(Nothing {}): Strict<Nothing>,
+) -> Answer<Response> {
     Ok(stands(app.conversation().release(pb::ReleaseRequest { conversation_id }).await?.into_inner().conversation))
 }
 
@@ -247,17 +277,27 @@ struct ResolveBody {
 #[utoipa::path(post, path = "/v1/conversations/{conversation_id}/resolve", operation_id = "resolveConversation",
     tag = "Conversations", params(("conversation_id" = Uuid, Path)), request_body = ResolveBody,
     responses((status = 200, description = "As it stands", body = Conversation)))]
-async fn resolve(State(app): State<Edge>, Ids([conversation_id]): Ids<1>, Strict(body): Strict<ResolveBody>) -> Answer<Response> {
+async fn resolve(
+    State(app): State<Edge>,
+    Ids([conversation_id]): Ids<1>,
+    Strict(body): Strict<ResolveBody>,
+) -> Answer<Response> {
     let summary = body.summary.unwrap_or_default();
     Check::new().text("summary", &summary, 0, LONGEST).done()?;
-    Ok(stands(app.conversation().resolve(pb::ResolveRequest { conversation_id, summary }).await?.into_inner().conversation))
+    Ok(stands(
+        app.conversation().resolve(pb::ResolveRequest { conversation_id, summary }).await?.into_inner().conversation,
+    ))
 }
 
 /// Take an ended matter up again, within 7 days.
 #[utoipa::path(post, path = "/v1/conversations/{conversation_id}/reopen", operation_id = "reopenConversation",
     tag = "Conversations", params(("conversation_id" = Uuid, Path)), request_body = Nothing,
     responses((status = 200, description = "As it stands", body = Conversation)))]
-async fn reopen(State(app): State<Edge>, Ids([conversation_id]): Ids<1>, Strict(Nothing {}): Strict<Nothing>) -> Answer<Response> {
+async fn reopen(
+    State(app): State<Edge>,
+    Ids([conversation_id]): Ids<1>,
+    Strict(Nothing {}): Strict<Nothing>,
+) -> Answer<Response> {
     Ok(stands(app.conversation().reopen(pb::ReopenRequest { conversation_id }).await?.into_inner().conversation))
 }
 
@@ -275,7 +315,11 @@ struct RatingBody {
 #[utoipa::path(post, path = "/v1/conversations/{conversation_id}/rating", operation_id = "rateConversation",
     tag = "Conversations", params(("conversation_id" = Uuid, Path)), request_body = RatingBody,
     responses((status = 200, description = "As it stands", body = Conversation)))]
-async fn rate(State(app): State<Edge>, Ids([conversation_id]): Ids<1>, Strict(body): Strict<RatingBody>) -> Answer<Response> {
+async fn rate(
+    State(app): State<Edge>,
+    Ids([conversation_id]): Ids<1>,
+    Strict(body): Strict<RatingBody>,
+) -> Answer<Response> {
     let comment = body.comment.unwrap_or_default();
     Check::new().range("score", body.score.into(), 1, 5).text("comment", &comment, 0, LONGEST).done()?;
     let ask = pb::RateRequest { conversation_id, score: body.score, comment };

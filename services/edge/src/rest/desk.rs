@@ -72,7 +72,12 @@ struct Note {
 
 impl From<pb::Note> for Note {
     fn from(n: pb::Note) -> Self {
-        Note { id: n.id, author_id: n.author_id, content: n.content, created_at: time(&n.create_time).unwrap_or_default() }
+        Note {
+            id: n.id,
+            author_id: n.author_id,
+            content: n.content,
+            created_at: time(&n.create_time).unwrap_or_default(),
+        }
     }
 }
 
@@ -157,8 +162,12 @@ async fn send_draft(
 #[utoipa::path(get, path = "/v1/conversations/{conversation_id}/receipts/{message_id}", operation_id = "getReceipt", tag = "Desk",
     params(("conversation_id" = Uuid, Path), ("message_id" = Uuid, Path)),
     responses((status = 200, description = "The decision receipt", body = Object)))]
-async fn receipt(State(app): State<Edge>, Ids([conversation_id, message_id]): Ids<2>) -> Answer<Json<Map<String, Value>>> {
-    let found = app.conversation().get_receipt(pb::GetReceiptRequest { conversation_id, message_id }).await?.into_inner();
+async fn receipt(
+    State(app): State<Edge>,
+    Ids([conversation_id, message_id]): Ids<2>,
+) -> Answer<Json<Map<String, Value>>> {
+    let found =
+        app.conversation().get_receipt(pb::GetReceiptRequest { conversation_id, message_id }).await?.into_inner();
     Ok(Json(found.receipt.as_ref().map(from_struct).unwrap_or_default()))
 }
 

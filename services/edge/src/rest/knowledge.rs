@@ -219,7 +219,11 @@ struct VersionQuery {
 #[utoipa::path(get, path = "/v1/knowledge/{article_id}", operation_id = "getArticle", tag = "Knowledge",
     params(("article_id" = Uuid, Path), VersionQuery), responses((status = 200, description = "The article", body = Article,
         headers(("ETag" = String, description = "The version, quoted; for If-Match")))))]
-async fn get(State(app): State<Edge>, Ids([article_id]): Ids<1>, Params(query): Params<VersionQuery>) -> Answer<Response> {
+async fn get(
+    State(app): State<Edge>,
+    Ids([article_id]): Ids<1>,
+    Params(query): Params<VersionQuery>,
+) -> Answer<Response> {
     if query.version == Some(0) {
         return Err(Fault::field("version", "must be at least 1").into());
     }
@@ -233,7 +237,12 @@ async fn get(State(app): State<Edge>, Ids([article_id]): Ids<1>, Params(query): 
     params(("article_id" = Uuid, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
     request_body = NewArticle, responses((status = 200, description = "The next version", body = Article,
         headers(("ETag" = String, description = "The version, quoted"))), (status = 412, description = "It was changed in the meantime")))]
-async fn update(State(app): State<Edge>, Ids([article_id]): Ids<1>, headers: HeaderMap, Strict(new): Strict<NewArticle>) -> Answer<Response> {
+async fn update(
+    State(app): State<Edge>,
+    Ids([article_id]): Ids<1>,
+    headers: HeaderMap,
+    Strict(new): Strict<NewArticle>,
+) -> Answer<Response> {
     let version = match headers.get(header::IF_MATCH).map(|v| v.to_str().unwrap_or_default().trim()) {
         None | Some("*") => 0,
         Some(tag) => tag
@@ -365,7 +374,11 @@ struct ImpactQuery {
 /// The replies that rest on an article, newest first. Agents and admins.
 #[utoipa::path(get, path = "/v1/knowledge/{article_id}/impact", operation_id = "getArticleImpact", tag = "Knowledge",
     params(("article_id" = Uuid, Path), ImpactQuery), responses((status = 200, description = "A page", body = Page<RestingAnswer>)))]
-async fn impact(State(app): State<Edge>, Ids([article_id]): Ids<1>, Params(query): Params<ImpactQuery>) -> Answer<Json<Page<RestingAnswer>>> {
+async fn impact(
+    State(app): State<Edge>,
+    Ids([article_id]): Ids<1>,
+    Params(query): Params<ImpactQuery>,
+) -> Answer<Json<Page<RestingAnswer>>> {
     let ask = ListAnswersCitingRequest {
         article_id,
         version: query.version.unwrap_or_default(),

@@ -51,7 +51,11 @@ const INLINE: [&str; 4] = ["text", "image", "file", "code"];
 
 impl NewMessage {
     /// The call that stores it.
-    pub(crate) fn ask(self, conversation_id: String, retry_key: Option<String>) -> Result<pb::ProcessMessageRequest, Fault> {
+    pub(crate) fn ask(
+        self,
+        conversation_id: String,
+        retry_key: Option<String>,
+    ) -> Result<pb::ProcessMessageRequest, Fault> {
         let mut check = Check::new();
         check.text("content", &self.content, 1, LONGEST);
         let client_message_id = self.client_message_id.or(retry_key).unwrap_or_default();
@@ -65,8 +69,11 @@ impl NewMessage {
         if attachments.len() > ATTACHMENTS {
             check.fail("attachments", format!("must be at most {ATTACHMENTS}"));
         }
-        let attachments =
-            attachments.into_iter().enumerate().map(|(i, a)| attachment(&mut check, &format!("attachments[{i}]"), a)).collect();
+        let attachments = attachments
+            .into_iter()
+            .enumerate()
+            .map(|(i, a)| attachment(&mut check, &format!("attachments[{i}]"), a))
+            .collect();
         check.done()?;
         Ok(pb::ProcessMessageRequest {
             conversation_id,
@@ -132,13 +139,20 @@ async fn send(
 }
 
 /// Opens the events of a conversation.
-pub(crate) async fn subscribe(app: &App, conversation_id: &str, after_seq: Option<u64>) -> Result<Streaming<pb::SubscribeResponse>, Fault> {
+pub(crate) async fn subscribe(
+    app: &App,
+    conversation_id: &str,
+    after_seq: Option<u64>,
+) -> Result<Streaming<pb::SubscribeResponse>, Fault> {
     let ask = pb::SubscribeRequest { conversation_id: conversation_id.to_owned(), after_seq };
     Ok(app.conversation().subscribe(ask).await?.into_inner())
 }
 
 /// The message that an outcome answers, for those who were not there when it was stored.
-pub(crate) async fn answered(app: &App, outcome: &TurnOutcome) -> Result<Option<switchboard_proto::events::v1::Message>, Fault> {
+pub(crate) async fn answered(
+    app: &App,
+    outcome: &TurnOutcome,
+) -> Result<Option<switchboard_proto::events::v1::Message>, Fault> {
     // It stands at the reply's seq or shortly before: a turn adds few events.
     let ask = pb::ListMessagesRequest {
         conversation_id: outcome.conversation_id.clone(),
@@ -215,7 +229,11 @@ struct ListQuery {
 /// List messages by ascending seq.
 #[utoipa::path(get, path = "/v1/conversations/{conversation_id}/messages", operation_id = "listMessages", tag = "Messages",
     params(("conversation_id" = Uuid, Path), ListQuery), responses((status = 200, description = "A page", body = Page<Message>)))]
-async fn list(State(app): State<Edge>, Ids([conversation_id]): Ids<1>, Params(query): Params<ListQuery>) -> Answer<Json<Page<Message>>> {
+async fn list(
+    State(app): State<Edge>,
+    Ids([conversation_id]): Ids<1>,
+    Params(query): Params<ListQuery>,
+) -> Answer<Json<Page<Message>>> {
     let ask = pb::ListMessagesRequest {
         conversation_id,
         after_seq: query.after_seq.unwrap_or_default(),
@@ -248,7 +266,9 @@ fn frames(events: Streaming<pb::SubscribeResponse>, watch: Watch) -> impl Stream
     futures::stream::unfold((events, watch), |(mut events, mut watch)| async move {
         loop {
             let frame = match watch.take(events.next().await?.ok()?) {
-                Some(Seen::Other(frame) | Seen::Message { by_human: Some(frame), .. } | Seen::Message { frame, .. }) => frame,
+                Some(
+                    Seen::Other(frame) | Seen::Message { by_human: Some(frame), .. } | Seen::Message { frame, .. },
+                ) => frame,
                 None => continue,
             };
             return Some((frame, (events, watch)));

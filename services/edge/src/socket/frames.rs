@@ -81,7 +81,10 @@ pub(crate) fn read(text: &str) -> Result<Incoming, BadFrame> {
             "connect" => Incoming::Connect(parse(&data)?),
             "message" => {
                 let Message { conversation_id, content, content_type, attachments, client_message_id } = parse(&data)?;
-                Incoming::Message { conversation_id, message: NewMessage { content, content_type, attachments, client_message_id } }
+                Incoming::Message {
+                    conversation_id,
+                    message: NewMessage { content, content_type, attachments, client_message_id },
+                }
             }
             "typing" => Incoming::Typing(parse(&data)?),
             "read_receipt" => Incoming::Read(parse(&data)?),

@@ -6,6 +6,8 @@
 //!
 //! One task owns everything of a connection. Turns run in tasks of their own: a message that was sent is processed even if
 //! the connection goes away meanwhile.
+mod watching;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -48,14 +50,10 @@ const BAD_FRAMES: u32 = 5;
 const OVER_LIMIT: u32 = 5;
 /// Messages of one connection that are being answered at once.
 const TURNS: usize = 16;
-/// Conversations that one connection watches at once; an agent's console needs some dozens.
-const WATCHED: usize = 100;
-/// Frames that wait for the answer to a plain client's message; more would be a flood.
-const HELD: usize = 256;
 /// Between two presence signals that are passed on.
 const PRESENCE: Duration = Duration::from_millis(200);
-/// How often a stream of events that broke is opened again, with a growing pause.
-const REOPENED: u32 = 6;
+/// A token that lives longer is asked for again by a new connection; timers cannot reach any further than some years.
+const LONGEST_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Time for the close handshake.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -72,7 +70,7 @@ type Step = Result<(), End>;
 
 /// What happens beside frames of the client.
 enum Done {
-    Turn { turn: Turn, result: Result<TurnOutcome, Fault> },
+    Turn { turn: Turn, result: Box<Result<TurnOutcome, Fault>> },
     Opened { id: String, generation: u64, tries: u32, result: Result<BoxStream<'static, Sent>, Fault> },
 }
 
@@ -85,7 +83,6 @@ struct Sent {
 
 /// A message of this connection that is being answered.
 struct Turn {
-    conversation: String,
     /// What the service knows it by.
     id: String,
     /// What the client gave, to be told with errors.
@@ -125,11 +122,6 @@ struct Session {
     last_presence: Option<Instant>,
 }
 
-/// Tells a client without a good token so.
-pub(super) async fn refuse(socket: WebSocket) {
-    close(socket, 4401, "the token is missing, bad or expired").await;
-}
-
 /// Runs a connection to its end.
 pub(super) async fn run(app: Edge, socket: WebSocket, caller: Arc<Caller>, context: Context, ours: bool) {
     let mut session = Session {
@@ -157,7 +149,8 @@ pub(super) async fn run(app: Edge, socket: WebSocket, caller: Arc<Caller>, conte
     }
 }
 
-async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
+/// Closes in good order, or after a second in any.
+pub(super) async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
     let goodbye = async {
         let frame = CloseFrame { code, reason: reason.into() };
         if socket.send(Wire::Close(Some(frame))).await.is_ok() {
@@ -174,7 +167,7 @@ impl Session {
         let mut ping = interval_at(Instant::now() + times.ping, times.ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let left = self.caller.expires - self.app.host.clock.now().as_second();
-        let expires = Instant::now() + Duration::from_secs(u64::try_from(left).unwrap_or_default());
+        let expires = Instant::now() + Duration::from_secs(u64::try_from(left).unwrap_or_default()).min(LONGEST_TOKEN);
         let drain = self.app.drain.clone();
         let (mut unanswered, mut heard) = (0, true);
         loop {
@@ -283,60 +276,11 @@ impl Session {
         self.join(id, if fresh { None } else { connect.last_seq }, true).await
     }
 
-    /// Watches a conversation from now on, or from after a seq.
-    async fn join(&mut self, id: String, after: Option<u64>, tell: bool) -> Result<Result<(), Fault>, End> {
-        if self.joined.len() >= WATCHED && !self.joined.contains_key(&id) {
-            return Ok(Err(Fault::new(Reason::StateConflict, format!("One connection may watch {WATCHED} conversations."))));
-        }
-        let opened = async {
-            let mut events = subscribe(&self.app, &id, after).await?;
-            // The first answer says where the conversation stands.
-            let first = events.message().await.map_err(Fault::from)?;
-            Ok::<_, Fault>((events, first))
-        };
-        let (events, first) = match opened.await {
-            Ok(opened) => opened,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        let (mut seq, mut watch, mut early) = (0, Watch::new(id.clone(), after.unwrap_or_default()), None);
-        match first.and_then(|f| f.kind) {
-            Some(pb::subscribe_response::Kind::Joined(conversation)) => {
-                seq = conversation.seq;
-                watch.stands(&conversation);
-                if after.is_none() {
-                    watch.seen = seq;
-                }
-            }
-            other => early = other.map(|kind| pb::SubscribeResponse { kind: Some(kind) }),
-        }
-        if watch.handed_over() {
-            let ask = pb::GetConversationStateRequest { conversation_id: id.clone() };
-            if let Ok(state) = self.app.conversation().get_conversation_state(ask).await {
-                watch.set_escalation(state.into_inner().escalation);
-            }
-        }
-        let status = watch.status(seq);
-        self.generations += 1;
-        let generation = self.generations;
-        let stop = CancellationToken::new();
-        let early = futures::stream::iter(early.map(|e| Sent { id: id.clone(), generation, event: Some(Box::new(e)) }));
-        self.streams.push(early.chain(tagged(events, id.clone(), generation)).take_until(stop.clone().cancelled_owned()).boxed());
-        let joined = Joined {
-            watch,
-            generation,
-            tries: 0,
-            held: VecDeque::new(),
-            told: HashSet::new(),
-            _stream: stop.drop_guard(),
-        };
-        self.joined.insert(id, joined);
-        if tell {
-            self.emit(status).await?;
-        }
-        Ok(Ok(()))
-    }
-
-    async fn message(&mut self, conversation_id: Option<String>, message: NewMessage) -> Result<Result<(), Fault>, End> {
+    async fn message(
+        &mut self,
+        conversation_id: Option<String>,
+        message: NewMessage,
+    ) -> Result<Result<(), Fault>, End> {
         if let Some(limiter) = &self.app.limiter {
             let decision = limiter.take(&format!("{}/{}", self.caller.org, self.caller.user)).await;
             if !decision.admitted {
@@ -357,7 +301,9 @@ impl Session {
         // Without an id it is the conversation of this connection; a plain client that has none gets a new one.
         let only = if self.joined.len() == 1 { self.joined.keys().next().cloned() } else { None };
         let id = match (conversation_id.or(only), self.joined.is_empty()) {
-            (None, false) => return Ok(Err(Fault::field("conversation_id", "is required: several conversations are joined"))),
+            (None, false) => {
+                return Ok(Err(Fault::field("conversation_id", "is required: several conversations are joined")));
+            }
             (id, _) => match conversation_for(&self.app, id, None, None).await {
                 Ok(id) => id,
                 Err(fault) => return Ok(Err(fault)),
@@ -377,7 +323,7 @@ impl Session {
         {
             return Ok(Err(fault));
         }
-        let turn = Turn { conversation: id, id: ask.client_message_id.clone(), given };
+        let turn = Turn { id: ask.client_message_id.clone(), given };
         self.turns.insert(turn.id.clone(), false);
         let (client, context) = (self.app.conversation(), Context::current());
         let task = tokio::spawn(context.scope(async move { { client }.process_message(ask).await }));
@@ -387,7 +333,7 @@ impl Session {
                 Ok(Err(status)) => Err(Fault::from(status)),
                 Err(panic) => Err(Fault::internal(panic)),
             };
-            Done::Turn { turn, result }
+            Done::Turn { turn, result: Box::new(result) }
         }));
         Ok(Ok(()))
     }
@@ -409,141 +355,6 @@ impl Session {
             Ok(_) => Ok(()),
             Err(status) => self.or_error(Err(Fault::from(status)), None).await,
         }
-    }
-
-    // ------------------------------------------------------------ events and outcomes
-
-    async fn sent(&mut self, sent: Sent) -> Step {
-        let Sent { id, generation, event } = sent;
-        let Some(joined) = self.joined.get_mut(&id).filter(|j| j.generation == generation) else { return Ok(()) };
-        let Some(event) = event else { return self.reopen(id) };
-        joined.tries = 0;
-        let frame = match joined.watch.take(*event) {
-            None => return Ok(()),
-            Some(Seen::Other(frame)) => frame,
-            Some(Seen::Message { frame, client_message_id, by_human }) => {
-                let mine = self.turns.get_mut(&client_message_id).map(|acked| *acked = true).is_some();
-                match by_human {
-                    Some(told) if !mine => told,
-                    _ if self.acks => frame,
-                    _ => return Ok(()),
-                }
-            }
-        };
-        if frame.seq.is_some() {
-            self.last_sign = Instant::now();
-        }
-        if self.plain {
-            return self.hold(&id, frame).await;
-        }
-        self.emit(frame).await
-    }
-
-    /// What a plain client is told: nothing before the answer to its message, and no answer twice.
-    async fn hold(&mut self, id: &str, frame: Frame) -> Step {
-        let waiting = !self.turns.is_empty();
-        let Some(joined) = self.joined.get_mut(id) else { return Ok(()) };
-        if frame.event == "ai_response" && frame.data["message_id"].as_str().is_some_and(|m| joined.told.remove(m)) {
-            return Ok(());
-        }
-        if !waiting {
-            return self.emit(frame).await;
-        }
-        if frame.seq.is_some() && joined.held.len() < HELD {
-            joined.held.push_back(frame);
-        }
-        Ok(())
-    }
-
-    /// Opens a stream of events that ended again, after the last event that was seen.
-    fn reopen(&mut self, id: String) -> Step {
-        let Some(joined) = self.joined.get_mut(&id) else { return Ok(()) };
-        joined.tries += 1;
-        let (tries, after, generation) = (joined.tries, joined.watch.seen, joined.generation);
-        if tries > REOPENED {
-            return Err(End::Close(1011, "events are not available; connect again"));
-        }
-        let (app, context) = (self.app.clone(), self.context.clone());
-        // 0, 100, 200, 400 ms …: a restart of the service is over by then, and not all sockets come at once.
-        let pause = Duration::from_millis(if tries == 1 { 0 } else { 50 << tries });
-        self.work.push(Box::pin(async move {
-            tokio::time::sleep(pause.mul_f64(0.5 + f64::from(generation as u8) / 512.0)).await;
-            let opened = context.within(DEADLINE).scope(subscribe(&app, &id, Some(after))).await;
-            let result = opened.map(|events| tagged(events, id.clone(), generation));
-            Done::Opened { id, generation, tries, result }
-        }));
-        Ok(())
-    }
-
-    async fn done(&mut self, done: Done) -> Step {
-        match done {
-            Done::Opened { id, generation, tries, result } => {
-                let current = self.joined.get(&id).is_some_and(|j| j.generation == generation && j.tries == tries);
-                match result {
-                    Ok(stream) if current => {
-                        self.streams.push(stream);
-                        Ok(())
-                    }
-                    Ok(_) => Ok(()),
-                    Err(fault) if fault.retryable() => self.reopen(id),
-                    Err(fault) => {
-                        self.joined.remove(&id);
-                        self.or_error(Err(fault), None).await
-                    }
-                }
-            }
-            Done::Turn { turn, result } => {
-                let acked = self.turns.remove(&turn.id).unwrap_or_default();
-                match result {
-                    Ok(outcome) => self.context.clone().within(DEADLINE).scope(self.outcome(turn, outcome, acked)).await,
-                    Err(fault) => self.or_error(Err(fault), turn.given.as_deref()).await,
-                }
-            }
-        }
-    }
-
-    /// The stream of events has told, or will tell, what came of a message, unless that was before this connection looked.
-    async fn outcome(&mut self, turn: Turn, outcome: TurnOutcome, acked: bool) -> Step {
-        if self.plain {
-            return self.answer(turn, outcome).await;
-        }
-        let id = outcome.conversation_id.clone();
-        let Some(joined) = self.joined.get(&id) else {
-            // The matter was closed long ago and goes on in a new conversation: watch that from its start.
-            let result = self.join(id, Some(0), false).await?;
-            return self.or_error(result, turn.given.as_deref()).await;
-        };
-        if acked || outcome.seq > joined.watch.seen {
-            return Ok(());
-        }
-        if self.acks {
-            match answered(&self.app, &outcome).await {
-                Ok(Some(message)) => self.emit(message_received(message, &turn.id)).await?,
-                Ok(None) => {}
-                Err(fault) => return self.error(fault, turn.given.as_deref()).await,
-            }
-        }
-        if outcome.response.is_some() { self.emit(final_response(outcome)).await } else { Ok(()) }
-    }
-
-    /// A plain client's answer: one per message, then what waited for it.
-    async fn answer(&mut self, turn: Turn, outcome: TurnOutcome) -> Step {
-        let told = outcome.message_id.clone();
-        self.emit(final_response(outcome)).await?;
-        let Some(joined) = self.joined.get_mut(&turn.conversation) else { return Ok(()) };
-        let before = joined.held.len();
-        joined.held.retain(|f| f.event != "ai_response" || f.data["message_id"].as_str() != Some(&told));
-        if joined.held.len() == before && !told.is_empty() {
-            joined.told.insert(told);
-        }
-        if !self.turns.is_empty() {
-            return Ok(());
-        }
-        let held: Vec<Frame> = self.joined.values_mut().flat_map(|j| j.held.drain(..)).collect();
-        for frame in held {
-            self.emit(frame).await?;
-        }
-        Ok(())
     }
 
     // ------------------------------------------------------------ out
@@ -586,16 +397,6 @@ async fn conversation_for(
     let mut check = Check::new();
     let id = check.uuid("conversation_id", &id);
     check.done().map(|()| id.to_string())
-}
-
-/// A stream of events with the name of its conversation; what breaks it ends it.
-fn tagged(events: tonic::Streaming<pb::SubscribeResponse>, id: String, generation: u64) -> BoxStream<'static, Sent> {
-    let end = Sent { id: id.clone(), generation, event: None };
-    events
-        .scan((), |(), event| futures::future::ready(event.ok()))
-        .map(move |event| Sent { id: id.clone(), generation, event: Some(Box::new(event)) })
-        .chain(futures::stream::iter([end]))
-        .boxed()
 }
 
 /// What a broken protocol is answered with.

@@ -32,13 +32,22 @@ async fn a_conversation_is_created_and_answers() {
     for key in keys.split_whitespace() {
         assert!(reply.get(key).is_some(), "{key}");
     }
-    assert_eq!((&reply["rung"], &reply["escalation"], &reply["sentiment"]), (&json!("extract"), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&reply["rung"], &reply["escalation"], &reply["sentiment"]),
+        (&json!("extract"), &Value::Null, &Value::Null)
+    );
 
-    let page: Value = customer.get(&format!("/v1/conversations/{id}/messages?limit=3")).await.json().await.expect("JSON");
+    let page: Value =
+        customer.get(&format!("/v1/conversations/{id}/messages?limit=3")).await.json().await.expect("JSON");
     assert_eq!(page["items"].as_array().map(Vec::len), Some(3));
     assert_eq!(page["items"][2]["content"], "a \"quoted\" <b>SELECT</b> & DROP");
     let cursor = page["next_cursor"].as_str().expect("a cursor");
-    let rest: Value = customer.get(&format!("/v1/conversations/{id}/messages?limit=3&cursor={cursor}")).await.json().await.expect("JSON");
+    let rest: Value = customer
+        .get(&format!("/v1/conversations/{id}/messages?limit=3&cursor={cursor}"))
+        .await
+        .json()
+        .await
+        .expect("JSON");
     assert_eq!((rest["items"].as_array().map(Vec::len), &rest["next_cursor"]), (Some(1), &Value::Null));
 
     let detail = customer.get(&format!("/v1/conversations/{id}")).await;
@@ -80,8 +89,16 @@ async fn every_bad_input_is_a_problem_that_names_the_field() {
         (&messages, json!({ "content": "a\u{0}b" }), "content"),
         (&messages, json!({ "content": "x", "content_type": "sound" }), "content_type"),
         (&messages, json!({ "content": "x", "client_message_id": "i".repeat(256) }), "client_message_id"),
-        (&messages, json!({ "content": "x", "attachments": [{ "type": "text", "content": "y" }, { "name": "a" }] }), "attachments[1].media_type"),
-        (&messages, json!({ "content": "x", "attachments": [{ "type": "video", "content": "y" }] }), "attachments[0].type"),
+        (
+            &messages,
+            json!({ "content": "x", "attachments": [{ "type": "text", "content": "y" }, { "name": "a" }] }),
+            "attachments[1].media_type",
+        ),
+        (
+            &messages,
+            json!({ "content": "x", "attachments": [{ "type": "video", "content": "y" }] }),
+            "attachments[0].type",
+        ),
         (&format!("/v1/conversations/{id}/rating"), json!({ "score": 6 }), "score"),
         (&format!("/v1/conversations/{id}/escalate"), json!({ "priority": "now" }), "priority"),
         ("/auth/token", json!({ "username": "a" }), "password"),
@@ -129,7 +146,8 @@ async fn without_a_good_token_nobody_gets_in() {
     let edge = start(unlimited()).await;
     let customer = edge.client(Role::Customer);
     let cut = format!("{}AAAA", &customer.token[..customer.token.len() - 4]);
-    for header in [None, Some("Bearer x.y.z".to_owned()), Some(format!("Bearer {cut}")), Some("Basic YTpi".to_owned())] {
+    for header in [None, Some("Bearer x.y.z".to_owned()), Some(format!("Bearer {cut}")), Some("Basic YTpi".to_owned())]
+    {
         let mut request = edge.http.get(edge.url("/v1/conversations"));
         if let Some(value) = &header {
             request = request.header("authorization", value);
@@ -162,12 +180,14 @@ async fn a_key_gives_one_answer() {
     // The key is the message's id at the owning service.
     let id = first["id"].as_str().expect("id");
     let say = async |content: &str| {
-        let request = customer.request("POST", &format!("/v1/conversations/{id}/messages")).header("idempotency-key", "m");
+        let request =
+            customer.request("POST", &format!("/v1/conversations/{id}/messages")).header("idempotency-key", "m");
         request.json(&json!({ "content": content })).send().await.expect("an answer")
     };
     let one: Value = say("Hello").await.json().await.expect("JSON");
     let direct = json!({ "content": "Hello", "client_message_id": "m" });
-    let two: Value = customer.post(&format!("/v1/conversations/{id}/messages"), direct).await.json().await.expect("JSON");
+    let two: Value =
+        customer.post(&format!("/v1/conversations/{id}/messages"), direct).await.json().await.expect("JSON");
     assert_eq!(one["message_id"], two["message_id"]);
 }
 
@@ -179,7 +199,10 @@ async fn the_rate_is_limited_per_user_and_says_so() {
     let customer = edge.client(Role::Customer);
     for left in ["2", "1", "0"] {
         let response = customer.get("/v1/conversations/x").await;
-        assert_eq!((response.status().as_u16(), &response.headers()["ratelimit-remaining"]), (400, &left.parse().expect("a value")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["ratelimit-remaining"]),
+            (400, &left.parse().expect("a value"))
+        );
         assert_eq!(response.headers()["ratelimit-limit"], "3");
         assert_eq!(response.headers()["ratelimit-policy"], "3;w=60");
     }
@@ -200,26 +223,47 @@ async fn every_answer_carries_the_headers() {
     let edge = start(Config { widget_origins: vec!["https://shop.example".into()], ..unlimited() }).await;
     let customer = edge.client(Role::Customer);
     let id = customer.create().await;
-    let paths = ["/", "/docs", "/assets/chat.css", "/assets/none.css", "/health/live", "/openapi.json", "/v1/nothing", "/ws", "/v1/queue"];
-    let paths = paths.map(str::to_owned).into_iter().chain([format!("/v1/conversations/{id}"), format!("/v1/conversations/{id}/events")]);
+    let paths = [
+        "/",
+        "/docs",
+        "/assets/chat.css",
+        "/assets/none.css",
+        "/health/live",
+        "/openapi.json",
+        "/v1/nothing",
+        "/ws",
+        "/v1/queue",
+    ];
+    let paths = paths
+        .map(str::to_owned)
+        .into_iter()
+        .chain([format!("/v1/conversations/{id}"), format!("/v1/conversations/{id}/events")]);
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
     for path in paths {
         let request = http.get(edge.url(&path)).bearer_auth(&customer.token).header("x-request-id", "abc-123");
         let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let response = request.header("traceparent", trace).send().await.expect("an answer");
-        let header = |name: &str| response.headers().get(name).map(|v| v.to_str().expect("text")).unwrap_or_default().to_owned();
+        let header =
+            |name: &str| response.headers().get(name).map(|v| v.to_str().expect("text")).unwrap_or_default().to_owned();
         assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(header("x-frame-options"), "DENY", "{path}");
         assert_eq!(header("referrer-policy"), "strict-origin-when-cross-origin");
         assert_eq!(header("strict-transport-security"), "max-age=31536000; includeSubDomains");
         let policy = header("content-security-policy");
-        assert!(policy.starts_with("default-src 'self'") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"));
+        assert!(
+            policy.starts_with("default-src 'self'")
+                && policy.contains("frame-ancestors 'none'")
+                && !policy.contains("unsafe")
+        );
         assert_eq!(header("x-request-id"), "abc-123");
         assert!(header("traceparent").starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
     }
     let chat = http.get(edge.url("/chat")).send().await.expect("an answer");
     let policy = chat.headers()["content-security-policy"].to_str().expect("text").to_owned();
-    assert!(policy.contains("frame-ancestors 'self' https://shop.example") && !chat.headers().contains_key("x-frame-options"));
+    assert!(
+        policy.contains("frame-ancestors 'self' https://shop.example")
+            && !chat.headers().contains_key("x-frame-options")
+    );
     let tag = chat.headers()["etag"].clone();
     let again = http.get(edge.url("/chat")).header("if-none-match", tag).send().await.expect("an answer");
     assert_eq!(again.status(), 304);
@@ -229,11 +273,15 @@ async fn every_answer_carries_the_headers() {
 async fn only_configured_origins_may_call_from_a_browser() {
     let edge = start(Config { cors_origins: vec!["https://shop.example".into()], ..unlimited() }).await;
     let preflight = async |origin: &str| {
-        let request = edge.http.request(reqwest::Method::OPTIONS, edge.url("/v1/conversations")).header("origin", origin);
+        let request =
+            edge.http.request(reqwest::Method::OPTIONS, edge.url("/v1/conversations")).header("origin", origin);
         request.header("access-control-request-method", "POST").send().await.expect("an answer")
     };
     let allowed = preflight("https://shop.example").await;
-    assert_eq!((allowed.status().as_u16(), &allowed.headers()["access-control-allow-origin"]), (204, &"https://shop.example".parse().expect("a value")));
+    assert_eq!(
+        (allowed.status().as_u16(), &allowed.headers()["access-control-allow-origin"]),
+        (204, &"https://shop.example".parse().expect("a value"))
+    );
     let refused = preflight("https://evil.example").await;
     assert!(!refused.headers().contains_key("access-control-allow-origin"));
     problem(refused, 405).await;
@@ -251,7 +299,8 @@ async fn a_service_that_is_not_there_is_503_and_health_says_which() {
     assert_eq!((&health["status"], &health["services"]["conversation"]), (&json!("degraded"), &json!("healthy")));
     assert_eq!(health["services"]["knowledge"], "unhealthy");
     assert_eq!(edge.http.get(edge.url("/health/ready")).send().await.expect("an answer").status(), 503);
-    let keys: Value = edge.http.get(edge.url("/.well-known/jwks.json")).send().await.expect("an answer").json().await.expect("JSON");
+    let keys: Value =
+        edge.http.get(edge.url("/.well-known/jwks.json")).send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!(keys["keys"].as_array().map(Vec::len), Some(1));
     let metrics = edge.http.get(edge.url("/metrics")).send().await.expect("an answer").text().await.expect("text");
     assert!(metrics.contains("GET /v1/knowledge") && metrics.ends_with("# EOF\n"));
@@ -260,7 +309,8 @@ async fn a_service_that_is_not_there_is_503_and_health_says_which() {
 #[tokio::test]
 async fn the_document_has_every_route_and_every_route_its_errors() {
     let edge = start(unlimited()).await;
-    let document: Value = edge.http.get(edge.url("/openapi.json")).send().await.expect("an answer").json().await.expect("JSON");
+    let document: Value =
+        edge.http.get(edge.url("/openapi.json")).send().await.expect("an answer").json().await.expect("JSON");
     assert!(document["openapi"].as_str().is_some_and(|v| v.starts_with("3.1")));
     let mut ids = vec![];
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -270,11 +320,21 @@ async fn the_document_has_every_route_and_every_route_its_errors() {
             assert!(responses.keys().any(|s| s.starts_with(['4', '5'])), "{method} {path}");
             assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{method} {path}");
             // A documented route answers, if only with a refusal.
-            let real = path.split('/').map(|part| if part.starts_with('{') { "0190a0a0-0000-7000-8000-000000000000" } else { part });
+            let real = path
+                .split('/')
+                .map(|part| if part.starts_with('{') { "0190a0a0-0000-7000-8000-000000000000" } else { part });
             let url = edge.url(&real.collect::<Vec<_>>().join("/"));
-            let response = edge.http.request(method.to_uppercase().parse().expect("a method"), url).send().await.expect("an answer");
+            let response = edge
+                .http
+                .request(method.to_uppercase().parse().expect("a method"), url)
+                .send()
+                .await
+                .expect("an answer");
             let text = response.text().await.expect("text");
-            assert!(!text.contains("METHOD_NOT_ALLOWED") && (!text.contains("ROUTE_NOT_FOUND") || path == "/assets/{name}"), "{method} {path}: {text}");
+            assert!(
+                !text.contains("METHOD_NOT_ALLOWED") && (!text.contains("ROUTE_NOT_FOUND") || path == "/assets/{name}"),
+                "{method} {path}: {text}"
+            );
         }
     }
     let unique: std::collections::HashSet<_> = ids.iter().collect();
@@ -286,13 +346,17 @@ async fn the_document_has_every_route_and_every_route_its_errors() {
     for name in ["Conversation", "ConversationDetail", "MessageResponse", "Action", "Attachment", "Problem"] {
         assert!(schemas.contains_key(name), "{name}");
     }
+    let channels = json!(["web", "mobile", "email", "slack", "api", "phone"]);
+    assert_eq!(document.pointer("/components/schemas/NewConversation/properties/channel/enum"), Some(&channels));
+    assert_eq!(document.pointer("/components/schemas/NewMessage/properties/content_type/enum/5"), Some(&Value::Null));
     // Every reference leads somewhere.
     let text = document.to_string();
     for part in text.split("\"$ref\":\"#").skip(1) {
         let pointer = part.split('"').next().expect("a pointer");
         assert!(document.pointer(pointer).is_some(), "{pointer}");
     }
-    let socket: Value = edge.http.get(edge.url("/asyncapi.json")).send().await.expect("an answer").json().await.expect("JSON");
+    let socket: Value =
+        edge.http.get(edge.url("/asyncapi.json")).send().await.expect("an answer").json().await.expect("JSON");
     assert!(socket["asyncapi"].as_str().is_some_and(|v| v.starts_with("3.")));
 }
 
@@ -313,11 +377,21 @@ async fn server_sent_events_resume_and_a_reply_streams() {
     let ids: Vec<_> = text.lines().filter_map(|l| l.strip_prefix("id: ")).collect();
     assert_eq!(ids, ["2", "3", "4"]);
     assert!(text.contains("retry: 2000") && text.contains("event: message_received") && text.contains("\"done\":true"));
-    problem(customer.request("GET", &format!("/v1/conversations/{id}/events")).header("last-event-id", "x").send().await.expect("an answer"), 400).await;
+    problem(
+        customer
+            .request("GET", &format!("/v1/conversations/{id}/events"))
+            .header("last-event-id", "x")
+            .send()
+            .await
+            .expect("an answer"),
+        400,
+    )
+    .await;
     problem(edge.client(Role::Customer).get(&format!("/v1/conversations/{id}/events")).await, 404).await;
 
     let stream = async |body: Value| {
-        let request = customer.request("POST", &format!("/v1/conversations/{id}/messages")).header("accept", "text/event-stream");
+        let request =
+            customer.request("POST", &format!("/v1/conversations/{id}/messages")).header("accept", "text/event-stream");
         request.json(&body).send().await.expect("an answer")
     };
     let body = json!({ "content": "three", "client_message_id": "c" });

@@ -31,7 +31,8 @@ impl Socket {
 
     /// As simple programs do.
     async fn plain(client: &Client) -> Self {
-        let (socket, _) = connect_async(format!("ws://{}/ws?token={}", client.address, client.token)).await.expect("upgrades");
+        let (socket, _) =
+            connect_async(format!("ws://{}/ws?token={}", client.address, client.token)).await.expect("upgrades");
         Socket(socket)
     }
 
@@ -87,10 +88,16 @@ async fn two_tabs_see_the_same_events_in_order_and_a_third_resumes() {
     let mut seen = vec![];
     for socket in [&mut one, &mut two] {
         let (event, received) = socket.next().await;
-        assert_eq!((event.as_str(), &received["client_message_id"], &received["seq"]), ("message_received", &json!("m"), &json!(1)));
+        assert_eq!(
+            (event.as_str(), &received["client_message_id"], &received["seq"]),
+            ("message_received", &json!("m"), &json!(1))
+        );
         assert_eq!(received["message"]["content"], "Hello");
         let (event, reply) = socket.next().await;
-        assert_eq!((event.as_str(), &reply["done"], &reply["seq"], &reply["actions"]), ("ai_response", &json!(true), &json!(2), &json!([])));
+        assert_eq!(
+            (event.as_str(), &reply["done"], &reply["seq"], &reply["actions"]),
+            ("ai_response", &json!(true), &json!(2), &json!([]))
+        );
         seen.push(reply);
     }
     assert_eq!(seen[0], seen[1]);
@@ -100,7 +107,10 @@ async fn two_tabs_see_the_same_events_in_order_and_a_third_resumes() {
     assert_eq!(one.next().await.1["message_id"], seen[0]["message_id"]);
     one.send("message", json!({ "conversation_id": id, "content": "Other", "client_message_id": "m" })).await;
     let (event, error) = one.next().await;
-    assert_eq!((event.as_str(), &error["reason"], &error["client_message_id"]), ("error", &json!("MESSAGE_ID_REUSED"), &json!("m")));
+    assert_eq!(
+        (event.as_str(), &error["reason"], &error["client_message_id"]),
+        ("error", &json!("MESSAGE_ID_REUSED"), &json!("m"))
+    );
 
     let mut three = Socket::browser(&client).await;
     three.send("connect", json!({ "conversation_id": id, "last_seq": 1 })).await;
@@ -111,7 +121,10 @@ async fn two_tabs_see_the_same_events_in_order_and_a_third_resumes() {
     let agent = edge.client(Role::Agent);
     agent.post(&format!("/v1/conversations/{id}/escalate"), json!({ "reason": "angry" })).await;
     let (event, update) = two.next().await;
-    assert_eq!((event.as_str(), &update["status"], &update["owner"], &update["reason"]), ("status_update", &json!("escalated"), &json!("none"), &json!("angry")));
+    assert_eq!(
+        (event.as_str(), &update["status"], &update["owner"], &update["reason"]),
+        ("status_update", &json!("escalated"), &json!("none"), &json!("angry"))
+    );
     assert_eq!(update["escalation"]["priority"], "high");
     agent.post(&format!("/v1/conversations/{id}/assign"), json!({})).await;
     assert_eq!(two.next().await.1["message"]["sender_type"], "system");
@@ -123,7 +136,10 @@ async fn two_tabs_see_the_same_events_in_order_and_a_third_resumes() {
     desk.next().await;
     desk.send("typing", json!({ "conversation_id": id, "typing": true })).await;
     let (event, typing) = two.next().await;
-    assert_eq!((event.as_str(), &typing["who"], &typing["typing"]), ("typing_indicator", &json!("human"), &json!(true)));
+    assert_eq!(
+        (event.as_str(), &typing["who"], &typing["typing"]),
+        ("typing_indicator", &json!("human"), &json!(true))
+    );
     one.send("disconnect", json!({})).await;
     assert_eq!(one.until_closed().await.1, 1000);
 }
@@ -137,7 +153,10 @@ async fn a_plain_client_gets_exactly_the_answer() {
     for words in ["Hello", "Hello again"] {
         socket.send("message", json!({ "conversation_id": id, "content": words })).await;
         let (event, data) = socket.next().await;
-        assert_eq!((event.as_str(), &data["response"], &data["done"]), ("ai_response", &json!(format!("You said: {words}")), &json!(true)));
+        assert_eq!(
+            (event.as_str(), &data["response"], &data["done"]),
+            ("ai_response", &json!(format!("You said: {words}")), &json!(true))
+        );
     }
     edge.client(Role::Agent).post(&format!("/v1/conversations/{id}/assign"), json!({})).await;
     assert_eq!(socket.next().await.0, "status_update");
@@ -166,12 +185,16 @@ async fn bad_frames_get_an_error_and_then_the_door() {
     let bad = [
         json!({ "event": "nonsense", "data": { "x": 1 } }).to_string(),
         "{not json".to_owned(),
-        json!({ "event": "message", "data": { "conversation_id": id, "content": 7, "client_message_id": "m" } }).to_string(),
+        json!({ "event": "message", "data": { "conversation_id": id, "content": 7, "client_message_id": "m" } })
+            .to_string(),
     ];
     for text in bad {
         socket.0.send(Message::text(text)).await.expect("sends");
         let (event, data) = socket.next().await;
-        assert_eq!((event.as_str(), &data["reason"], &data["instance"]), ("error", &json!("VALIDATION_FAILED"), &json!("/ws")));
+        assert_eq!(
+            (event.as_str(), &data["reason"], &data["instance"]),
+            ("error", &json!("VALIDATION_FAILED"), &json!("/ws"))
+        );
     }
     // A good one forgives.
     socket.send("message", json!({ "conversation_id": id, "content": "" })).await;
@@ -224,7 +247,8 @@ async fn each_end_has_its_code() {
 
 #[tokio::test]
 async fn an_idle_session_and_a_dead_peer_are_closed() {
-    let times = SocketTimes { ping: Duration::from_millis(20), idle: Duration::from_millis(300), ..SocketTimes::default() };
+    let times =
+        SocketTimes { ping: Duration::from_millis(20), idle: Duration::from_millis(300), ..SocketTimes::default() };
     let edge = start(Config { socket: times, ..unlimited() }).await;
     let (_, _, mut idle) = joined(&edge).await;
     let (before, code) = idle.until_closed().await;
@@ -234,11 +258,13 @@ async fn an_idle_session_and_a_dead_peer_are_closed() {
 
 #[tokio::test]
 async fn messages_over_the_limit_are_refused_and_then_the_connection() {
-    let rate = Some(Rate { count: 4, span: Duration::from_secs(3600) });
+    let rate = Some(Rate { count: 5, span: Duration::from_secs(3600) });
     let edge = start(Config { rate, ..Config::default() }).await;
     let (_, id, mut socket) = joined(&edge).await;
     for n in 0..8 {
-        socket.send("message", json!({ "conversation_id": id, "content": "Hello", "client_message_id": format!("m{n}") })).await;
+        socket
+            .send("message", json!({ "conversation_id": id, "content": "Hello", "client_message_id": format!("m{n}") }))
+            .await;
     }
     let (before, code) = socket.until_closed().await;
     let refused = before.iter().filter(|f| f.to_text().is_ok_and(|t| t.contains("RATE_LIMITED"))).count();

@@ -46,12 +46,17 @@ pub async fn start_at(config: Config, clock: Clock) -> Edge {
     let mesh = TestMesh::start_at(clock).await;
     let host = mesh.host("conversation");
     let served = Served {
-        routes: Routes::new(server::ConversationServiceServer::new(Fake { clock: mesh.clock.clone(), all: Arc::default() })),
+        routes: Routes::new(server::ConversationServiceServer::new(Fake {
+            clock: mesh.clock.clone(),
+            all: Arc::default(),
+        })),
         services: &["switchboard.conversation.v1.ConversationService"],
         public: &[],
         verifier: mesh.verifier(),
     };
-    mesh.run(async move |stop| switchboard_runtime::server::serve(served, &host, Listener::InProcess, stop, async {}).await);
+    mesh.run(async move |stop| {
+        switchboard_runtime::server::serve(served, &host, Listener::InProcess, stop, async {}).await
+    });
     mesh.until_up("conversation").await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -95,7 +100,9 @@ impl Client {
     }
 
     pub async fn say(&self, conversation: &str, content: &str) -> Value {
-        let response = self.post(&format!("/v1/conversations/{conversation}/messages"), serde_json::json!({ "content": content })).await;
+        let response = self
+            .post(&format!("/v1/conversations/{conversation}/messages"), serde_json::json!({ "content": content }))
+            .await;
         assert_eq!(response.status(), 200);
         response.json().await.expect("JSON")
     }
@@ -176,7 +183,12 @@ impl One {
         self.events.iter().filter_map(message).collect()
     }
 
-    fn turn(&mut self, clock: &Clock, ask: &pb::ProcessMessageRequest, sender: events::SenderType) -> events::TurnOutcome {
+    fn turn(
+        &mut self,
+        clock: &Clock,
+        ask: &pb::ProcessMessageRequest,
+        sender: events::SenderType,
+    ) -> events::TurnOutcome {
         let mut stored = self.message(clock, 0, sender, &ask.content);
         stored.attachments = ask.attachments.clone();
         let user_message_id = stored.id.clone();
@@ -207,7 +219,11 @@ impl One {
         let told = outcome.clone();
         self.add(clock, move |seq| {
             reply.seq = seq;
-            Kind::MessageAdded(events::MessageAdded { message: Some(reply), client_message_id: String::new(), outcome: Some(told) })
+            Kind::MessageAdded(events::MessageAdded {
+                message: Some(reply),
+                client_message_id: String::new(),
+                outcome: Some(told),
+            })
         });
         outcome
     }

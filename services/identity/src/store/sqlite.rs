@@ -35,12 +35,7 @@ pub struct SqliteStore(Sqlite);
 impl SqliteStore {
     /// Opens the file, making it if it is not there.
     pub async fn open(folder: &Path) -> Result<Self, OpenError> {
-        let unwritable = |source| OpenError::Folder { folder: folder.display().to_string(), source };
-        let here = folder.to_owned();
-        let turn = tokio::task::spawn_blocking(move || first(&here)).await.map_err(std::io::Error::other);
-        let turn = turn.and_then(|turn| turn).map_err(unwritable)?;
         let store = Sqlite::open(folder, "identity", &MIGRATIONS).await?;
-        drop(turn);
         Ok(SqliteStore(store))
     }
 
@@ -48,24 +43,6 @@ impl SqliteStore {
         let row =
             sqlx::query(sql).bind(org.to_string()).bind(key).fetch_optional(self.0.read()).await.map_err(failed)?;
         row.as_ref().map(user).transpose().map_err(failed)
-    }
-}
-
-/// Makes the file, and waits until no other process is opening it: the command line may start beside a server's first start,
-/// and migrations bear no company. Drop the file that comes back to let the next one in.
-///
-/// Only its owner can read the database: it holds the signing key. SQLite gives its side files the same mode.
-fn first(folder: &Path) -> std::io::Result<std::fs::File> {
-    std::fs::create_dir_all(folder)?;
-    let turn = std::fs::File::create(folder.join("identity.lock"))?;
-    turn.lock()?;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(folder.join("identity.db")) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
-        _ => Ok(turn),
     }
 }
 

@@ -3,12 +3,12 @@ use std::{fs, path::Path};
 
 use sha2::{Digest as _, Sha256};
 use tantivy::{
-    Index,
+    Index, TantivyDocument,
     schema::{FAST, IndexRecordOption, NumericOptions, STORED, STRING, Schema, TextFieldIndexing, TextOptions},
 };
 use uuid::Uuid;
 
-use super::{Fields, Opened};
+use super::{Fields, Opened, writer};
 use crate::{article::hex, error::Error};
 
 /// Counts up when passages or their terms are made in another way: older indexes are then built anew.
@@ -64,8 +64,16 @@ pub(super) fn open(
     };
     fs::create_dir_all(folder).map_err(unwritable)?;
     clear(folder).map_err(unwritable)?;
-    let index = Index::create_in_dir(folder, schema)
-        .map_err(|e| Error::Index(format!("cannot make an index in {shown}: {e}")))?;
+    let made = Index::create_in_dir(folder, schema).and_then(|index| {
+        // An empty index says whose it is too: the next start then keeps it.
+        let mut writer = index.writer_with_num_threads::<TantivyDocument>(1, writer::HEAP)?;
+        let mut commit = writer.prepare_commit()?;
+        commit.set_payload(&payload(new_generation));
+        commit.commit()?;
+        writer.wait_merging_threads()?;
+        Ok(index)
+    });
+    let index = made.map_err(|e| Error::Index(format!("cannot make an index in {shown}: {e}")))?;
     Ok((index, fields, Opened::New(new_generation)))
 }
 
@@ -80,14 +88,8 @@ fn existing(folder: &Path, schema: &Schema, expected: Option<Uuid>) -> Result<In
         return Err("it was made by another version".to_owned());
     }
     let metas = index.load_metas().map_err(damaged)?;
-    // Nothing was committed to an index that was only made: it is as good as new.
-    if metas.payload.as_deref() != Some(payload(expected).as_str())
-        && !(metas.payload.is_none() && metas.segments.is_empty())
-    {
+    if metas.payload.as_deref() != Some(payload(expected).as_str()) {
         return Err("it belongs to other articles or was made by another version".to_owned());
-    }
-    if metas.payload.is_none() {
-        return Err("nothing was committed to it".to_owned());
     }
     let broken = index.validate_checksum().map_err(damaged)?;
     if !broken.is_empty() {

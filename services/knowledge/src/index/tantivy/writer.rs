@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The least that tantivy takes: articles are small, and memory at rest counts more than the speed of a bulk load.
-const HEAP: usize = 15_000_000;
+pub(super) const HEAP: usize = 15_000_000;
 /// After so long without work the writer's memory is given back.
 const IDLE: Duration = Duration::from_secs(3);
 
