@@ -134,6 +134,13 @@ impl Settings {
         Err(SettingsError(format!("unknown setting `{name}` (from {source}){hint}")))
     }
 
+    /// Gives a value to a setting that was left empty: what is known only once the process runs.
+    pub fn fill(&mut self, name: &'static str, value: &str) {
+        if let Some(slot) = self.values.get_mut(name).filter(|(text, _)| text.is_empty()) {
+            *slot = (value.to_owned(), "the running server".to_owned());
+        }
+    }
+
     /// A typed value.
     pub fn get<T: FromStr>(&self, name: &str) -> Result<T, SettingsError>
     where

@@ -201,14 +201,25 @@ impl MeshTargets {
     async fn lookup_order(&self, order: &Order<'_>) -> Result<Outcome, Fault> {
         let request = sf::GetOrderRequest { order_number: take(order, "order_number")? };
         let found = self.salesforce().get_order(request).await?.into_inner().order.unwrap_or_default();
-        let delivery =
+        let day =
             found.delivery_time.as_ref().and_then(convert::from_timestamp).map(|t| t.strftime("%B %-d").to_string());
+        // One sentence that reads well whatever is known: a text cannot have a place for what may be empty.
+        let mut details = format!("It holds {}", found.items);
+        match (&day, found.status.as_str()) {
+            (Some(day), "Delivered") => details += &format!(" and was delivered on {day}."),
+            (Some(day), "Shipped" | "Processing") => details += &format!(" and should arrive on {day}."),
+            _ => details += ".",
+        }
+        if !found.tracking_url.is_empty() {
+            details += &format!(" You can follow it at {} .", found.tracking_url);
+        }
         Ok([
             ("order_number".to_owned(), found.order_number),
             ("status".to_owned(), found.status.to_lowercase()),
+            ("details".to_owned(), details),
             ("items".to_owned(), found.items),
             ("tracking_url".to_owned(), found.tracking_url),
-            ("delivery".to_owned(), delivery.unwrap_or_default()),
+            ("delivery".to_owned(), day.unwrap_or_default()),
         ]
         .into())
     }

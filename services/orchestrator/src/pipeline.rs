@@ -158,7 +158,17 @@ impl Pipeline {
             Some(left) => context.within(left.mul_f64(SEARCH_SHARE)),
             None => context,
         };
-        limited.scope(self.search(request)).await.unwrap_or_else(|fault| {
+        let own = understood.follow_up.as_ref().map(|query| SearchRequest { query: query.clone(), ..request.clone() });
+        let both = limited.scope(async {
+            match own {
+                None => self.search(request).await,
+                Some(own) => {
+                    let (in_full, own) = tokio::join!(self.search(request), self.search(own));
+                    Ok(preferring(own.unwrap_or_default(), in_full?))
+                }
+            }
+        });
+        both.await.unwrap_or_else(|fault| {
             tracing::warn!(reason = fault.name(), detail = %fault.detail, "the turn goes on without knowledge");
             vec![]
         })
@@ -168,6 +178,16 @@ impl Pipeline {
         let found = self.knowledge.clone().search(request).await?.into_inner();
         Ok(found.passages.into_iter().map(convert::passage).collect())
     }
+}
+
+/// Passages of a follow-up's whole question, those first that its own words find too: "and from Excel?" after a question about
+/// CSV files shares more words with the old answer than with the new one.
+fn preferring(own: Vec<Passage>, in_full: Vec<Passage>) -> Vec<Passage> {
+    let known = |p: &Passage| in_full.iter().any(|q| q.article_id == p.article_id);
+    let mut passages: Vec<Passage> = own.into_iter().filter(known).collect();
+    let first: Vec<String> = passages.iter().map(|p| p.article_id.clone()).collect();
+    passages.extend(in_full.into_iter().filter(|p| !first.contains(&p.article_id)));
+    passages
 }
 
 /// The reply, what it quotes, its rung, and how sure it is.

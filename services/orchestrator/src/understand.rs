@@ -59,6 +59,8 @@ pub struct Understood {
     pub asks_how: bool,
     /// What to search for; none if a search would be pointless.
     pub query: Option<String>,
+    /// The query leans on an earlier message; these are the words of this one alone.
+    pub follow_up: Option<String>,
 }
 
 impl Understood {
@@ -114,6 +116,7 @@ pub fn understand(model: &IntentModel, words: &Words<'_>) -> Understood {
         entities,
         act,
         fills_step,
+        follow_up: in_full.as_ref().and(query.as_ref()).map(|_| shortened(message)),
         query,
     }
 }

@@ -117,12 +117,14 @@ pub struct Stack {
 impl Stack {
     /// Starts every service; returns when all serve and the edge says that it is ready.
     pub async fn start(config: StackConfig) -> Result<Stack, StartError> {
-        let settings = config.settings()?;
+        let mut settings = config.settings()?;
         telemetry::init(&settings)?;
         // Before anything is opened: an address in use is the commonest mistake.
         let listener = process::listen(&config.listen, "edge.listen").await?;
         let lock = lock::take(&config.data)?;
         let url = format!("http://{}", local(&listener)?);
+        // Links in mails lead to where this very server listens, unless somebody says otherwise.
+        settings.fill("edge.public_url", &url);
         let identity = switchboard_identity::config::Config::read(&settings)?;
         let identity = Arc::new(Identity::open(&identity, config.clock.clone()).await?);
         let (mesh, mut listeners) = mesh(config.transport).await?;

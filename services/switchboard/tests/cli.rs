@@ -148,7 +148,7 @@ fn a_server_tells_where_it_is_refuses_a_second_one_and_drains() {
 
     // Tokens and scenarios work beside it.
     assert_eq!(run(folder.path(), &["token", "--role", "customer", "--data", "data"]).0, 0);
-    let scenario = "name: A\nturns:\n- say: I want a person\n  expect: {status: escalated}\nfinally: {salesforce: {status: New}}\n";
+    let scenario = "name: A\nturns:\n- say: I want a person\n  expect: {status: escalated}\nfinally: {salesforce: {status: Escalated}}\n";
     std::fs::write(folder.path().join("a.yaml"), scenario).expect("writes");
     let url = server.url().to_owned();
     let (code, out, err) =

@@ -67,11 +67,17 @@ impl KnowledgeService for Played {
         self.0.play(&request.get_ref().query).await?;
         Ok(Response::new(SearchResponse::default()))
     }
-    async fn update_article(&self, _: Request<UpdateArticleRequest>) -> Result<Response<UpdateArticleResponse>, Status> {
+    async fn update_article(
+        &self,
+        _: Request<UpdateArticleRequest>,
+    ) -> Result<Response<UpdateArticleResponse>, Status> {
         self.0.play("").await?;
         Ok(Response::new(UpdateArticleResponse::default()))
     }
-    async fn create_article(&self, _: Request<CreateArticleRequest>) -> Result<Response<CreateArticleResponse>, Status> {
+    async fn create_article(
+        &self,
+        _: Request<CreateArticleRequest>,
+    ) -> Result<Response<CreateArticleResponse>, Status> {
         Ok(Response::new(CreateArticleResponse::default()))
     }
     async fn get_article(&self, _: Request<GetArticleRequest>) -> Result<Response<GetArticleResponse>, Status> {
@@ -80,7 +86,10 @@ impl KnowledgeService for Played {
     async fn list_articles(&self, _: Request<ListArticlesRequest>) -> Result<Response<ListArticlesResponse>, Status> {
         Ok(Response::new(ListArticlesResponse::default()))
     }
-    async fn delete_article(&self, _: Request<DeleteArticleRequest>) -> Result<Response<DeleteArticleResponse>, Status> {
+    async fn delete_article(
+        &self,
+        _: Request<DeleteArticleRequest>,
+    ) -> Result<Response<DeleteArticleResponse>, Status> {
         Ok(Response::new(DeleteArticleResponse::default()))
     }
 }
@@ -116,7 +125,8 @@ impl Rig {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = format!("http://{}", socket.local_addr().expect("address"));
         mesh.run(async move |shutdown| serve(served, &host, Listener::Tcp(socket), shutdown, async {}).await);
-        let caller_mesh = Mesh::new(BTreeMap::from([("knowledge".to_owned(), address.clone())]), mesh.mesh.key().clone());
+        let caller_mesh =
+            Mesh::new(BTreeMap::from([("knowledge".to_owned(), address.clone())]), mesh.mesh.key().clone());
         let channel = host_of(&caller_mesh, "orchestrator").connect("knowledge").expect("link");
         Rig { mesh, scripted, channel, address: Some(address), caller_mesh }
     }
@@ -208,14 +218,27 @@ async fn tokens_are_checked() {
         let caller = Caller { user, org, role: Role::Customer, expires: i64::MAX, token: Secret::new(token) };
         let context = Context { caller: Some(Arc::new(caller)), ..Context::with_timeout(LONG) };
         let mut client = KnowledgeServiceClient::new(rig.channel.clone());
-        context.scope(client.search(SearchRequest::default())).await.map(|_| ()).map_err(|s| Fault::from_status(&s).reason)
+        context
+            .scope(client.search(SearchRequest::default()))
+            .await
+            .map(|_| ())
+            .map_err(|s| Fault::from_status(&s).reason)
     };
     assert_eq!(with(&good).await, Ok(()));
     let parts: Vec<&str> = good.split('.').collect();
     let none = format!("eyJhbGciOiJub25lIn0.{}.", parts[1]);
     let foreign = SigningKey::generate().expect("key");
     let now = clock.now().as_second();
-    let claims = Claims { sub: user, user_id: user, org, roles: vec!["admin".into()], iss: ISSUER.into(), iat: now, exp: now + 60, jti: Uuid::now_v7() };
+    let claims = Claims {
+        sub: user,
+        user_id: user,
+        org,
+        roles: vec!["admin".into()],
+        iss: ISSUER.into(),
+        iat: now,
+        exp: now + 60,
+        jti: Uuid::now_v7(),
+    };
     let forged = foreign.sign(&claims).expect("signs");
     for bad in ["", "x.y.z", &none, &forged, &good[..good.len() - 4], &format!("{}A", good)] {
         assert_eq!(with(bad).await, Err(Reason::Unauthenticated), "{bad}");
@@ -281,7 +304,8 @@ async fn a_drain_lets_running_calls_end_and_takes_no_new_ones() {
     answer.expect("the running call ends well");
     server.await.expect("joins").expect("ends cleanly");
     let mut late = KnowledgeServiceClient::new(channel);
-    let refused = mesh.as_user(Role::Customer, Uuid::now_v7(), Uuid::now_v7(), late.search(SearchRequest::default())).await;
+    let refused =
+        mesh.as_user(Role::Customer, Uuid::now_v7(), Uuid::now_v7(), late.search(SearchRequest::default())).await;
     assert_eq!(Fault::from_status(&refused.expect_err("nobody listens")).reason, Reason::Unavailable);
 }
 
@@ -293,7 +317,10 @@ async fn calls_are_counted_by_outcome() {
     // Each host of the test has metrics of its own; what is asked here is the form of the page.
     host.metrics.observe("knowledge", "/x/Search", "0", Duration::from_millis(3));
     let page = host.metrics.page();
-    assert!(page.contains("switchboard_calls_total{service=\"knowledge\",method=\"/x/Search\",code=\"0\"} 1"), "{page}");
+    assert!(
+        page.contains("switchboard_calls_total{service=\"knowledge\",method=\"/x/Search\",code=\"0\"} 1"),
+        "{page}"
+    );
     assert!(page.ends_with("# EOF\n"));
 }
 

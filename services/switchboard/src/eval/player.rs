@@ -35,6 +35,8 @@ pub(crate) struct Player<'a> {
     tabs: Vec<Tab>,
     /// Text and client message id of the last message, and the answer to it.
     last: Option<(String, String, Value)>,
+    /// Number of the case that an action made.
+    made: Option<String>,
 }
 
 /// Plays a scenario and names what differs.
@@ -58,6 +60,7 @@ impl<'a> Player<'a> {
             own: None,
             tabs: vec![],
             last: None,
+            made: None,
         };
         if !scenario.setup.articles.is_empty() {
             let admin = player.ground.token(Role::Admin, None).await?;
@@ -189,9 +192,17 @@ impl<'a> Player<'a> {
             }
             Some(own) => {
                 let grace = if turn.expect.silent { SILENCE } else { ANSWER };
-                own.say(text, &id, grace).await?.map_or(json!({ "response": null }), |frame| frame.data)
+                match own.say(text, &id, grace).await? {
+                    Some(frame) => frame.data,
+                    None if turn.expect.silent => json!({ "response": null }),
+                    None => return Err(format!("no answer in {} s", grace.as_secs())),
+                }
             }
         };
+        let numbers =
+            body["suggested_actions"].as_array().into_iter().flatten().filter(|a| a["action_type"] == "create_case");
+        let number = numbers.filter_map(|a| a["result"]["case_number"].as_str()).next_back();
+        self.made = number.map(str::to_owned).or(self.made.take());
         self.last = Some((text.to_owned(), id, body.clone()));
         Ok(body)
     }
@@ -236,7 +247,10 @@ impl<'a> Player<'a> {
 
     async fn case(&self, expect: &Salesforce) -> Result<Vec<String>, String> {
         let place = |detail: &Value| {
-            let number = detail["salesforce_case"].as_str().or(detail["escalation"]["case_number"].as_str());
+            let number = detail["salesforce_case"]
+                .as_str()
+                .or(detail["escalation"]["case_number"].as_str())
+                .or(self.made.as_deref());
             let number = number.unwrap_or_default().to_owned();
             (json!({ "number": number, "org": detail["organization_id"] }), !number.is_empty())
         };

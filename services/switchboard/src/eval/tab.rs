@@ -96,17 +96,19 @@ impl Tab {
         let message =
             json!({ "conversation_id": self.conversation, "content": content, "client_message_id": client_message_id });
         line.outgoing.send(("message", message)).map_err(|_| "the line is cut")?;
-        let ours = |frame: &Frame| frame.data["client_message_id"] == client_message_id;
-        let answer = |frame: &Frame| {
-            (frame.event == "ai_response" && frame.data["done"] == true) || (frame.event == "error" && ours(frame))
+        let refused = |f: &Frame| f.event == "error" && f.data["client_message_id"] == client_message_id;
+        let receipt = |f: &Frame| f.event == "message_received" && f.data["client_message_id"] == client_message_id;
+        let Some(first) = line.wait(from, |f| refused(f) || receipt(f)).await else {
+            return Err(format!("{}: no receipt in {} s", self.name, PATIENCE.as_secs()));
         };
-        if let Some(frame) = line.wait_for(from, answer, grace).await {
-            return Ok(Some(frame));
+        if refused(&first) {
+            return Ok(Some(first));
         }
-        match line.wait_for(from, |f| f.event == "message_received" && ours(f), Duration::ZERO).await {
-            Some(_) => Ok(None),
-            None => Err(format!("{}: no answer and no receipt in {} s", self.name, grace.as_secs_f64())),
-        }
+        let answer = |f: &Frame| {
+            let ours = f.data["user_message_id"] == first.data["message_id"];
+            refused(f) || (f.event == "ai_response" && f.data["done"] == true && ours)
+        };
+        Ok(line.wait_for(from, answer, grace).await)
     }
 
     /// Events up to a seq may be told once more.

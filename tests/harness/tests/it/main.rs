@@ -1,0 +1,2 @@
+//! Tests of the whole stack, in one process.
+mod structure;
