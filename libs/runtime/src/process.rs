@@ -1,7 +1,7 @@
 //! A service as a process of its own: arguments, settings, signals, exit codes.
 //!
 //! In: a service's name, keys and `serve`. Out: an exit code: 0 done, 2 bad usage, 64 bad configuration, 1 the rest.
-//! Never: the all-in-one, which has a command line of its own and shares [`mesh`] and [`stop_signal`].
+//! Never: the all-in-one, which has a command line of its own and shares [`random_key`] and [`stop_signal`].
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use tokio::net::TcpListener;

@@ -42,6 +42,9 @@ CREATE INDEX conversations_by_org ON conversations (org, last_activity_at DESC, 
 CREATE INDEX conversations_open ON conversations (last_activity_at) WHERE status IN ('active', 'waiting');
 CREATE INDEX conversations_unanswered ON conversations (turn_until) WHERE answered_seq < last_user_seq;
 
+-- What a person writes on a case in Salesforce finds its conversation.
+CREATE INDEX conversations_case ON conversations (org, json_extract(state, '$.case_number'));
+
 CREATE TABLE messages (
     conversation_id   TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
     seq               INTEGER NOT NULL,

@@ -125,6 +125,7 @@ impl Engine {
         };
         self.change(effect.org, effect.conversation, |change| {
             change.commit.effects_changed = vec![effect.clone()];
+            change.row().state.case_number = Some(case.clone());
             let mut learned = false;
             change.with_hand_off(|e| {
                 learned = e.case_number.is_none();

@@ -114,6 +114,8 @@ pub struct State {
     pub failed_turns: u32,
     /// Angry messages in a row.
     pub angry_messages: u32,
+    /// The newest case that was made for this conversation.
+    pub case_number: Option<String>,
     /// What the customer pays for, as it was when the conversation began; empty: standard.
     pub tier: String,
     /// The customer's address, as far as identity knows it.

@@ -189,6 +189,6 @@ pub trait Store: Send + Sync {
     async fn set_cursor(&self, org: Uuid, feed: &str, value: &str) -> Result<(), Error>;
     /// Organizations that have conversations.
     async fn organizations(&self) -> Result<Vec<Uuid>, Error>;
-    /// The open or latest conversation whose hand-off has this case.
+    /// The latest conversation that made this case.
     async fn by_case(&self, org: Uuid, case_number: &str) -> Result<Option<Uuid>, Error>;
 }

@@ -361,6 +361,7 @@ struct Done {
     actions: Vec<Action>,
     results: BTreeMap<String, String>,
     any_failed: bool,
+    made_case: bool,
 }
 
 impl Done {
@@ -371,6 +372,7 @@ impl Done {
         status: ActionStatus,
         result: BTreeMap<String, String>,
     ) {
+        self.made_case |= planned.action_type == "create_case";
         self.results.extend(result.clone());
         self.actions.push(Action {
             id,
@@ -521,6 +523,9 @@ impl Reply<'_> {
         row.state.failed_turns = if failed { row.state.failed_turns + 1 } else { 0 };
         row.state.angry_messages = if thought.sentiment.anger >= 0.5 { row.state.angry_messages + 1 } else { 0 };
         row.state.flow.clone_from(&thought.flow);
+        if let Some(case) = self.done.results.get("case_number").filter(|_| self.done.made_case) {
+            row.state.case_number = Some(case.clone());
+        }
         row.language.clone_from(&thought.language);
     }
 

@@ -16,7 +16,7 @@ const MIN_ANSWER: usize = 60;
 const STEPS_SHARE: f64 = 0.5;
 
 /// What knowledge found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Passage {
     /// The article.
     pub article_id: String,

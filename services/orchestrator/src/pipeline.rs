@@ -246,3 +246,21 @@ impl Timings {
         self.last = now;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_own_words_find_too_comes_first() {
+        let found = |ids: &[&str]| {
+            ids.iter().map(|id| Passage { article_id: (*id).to_owned(), ..Passage::default() }).collect::<Vec<_>>()
+        };
+        let order = |passages: Vec<Passage>| passages.into_iter().map(|p| p.article_id).collect::<Vec<_>>();
+        assert_eq!(
+            order(preferring(found(&["excel", "other"]), found(&["csv", "excel", "limits"]))),
+            ["excel", "csv", "limits"]
+        );
+        assert_eq!(order(preferring(vec![], found(&["csv"]))), ["csv"]);
+    }
+}

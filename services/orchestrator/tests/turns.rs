@@ -151,7 +151,10 @@ async fn a_follow_up_is_searched_with_the_topic_before_it() {
         .process(ProcessRequestRequest { conversation_history: history, ..turn("and from Excel?") })
         .await
         .expect("an answer");
-    assert_eq!(stage.queries(), ["import contacts csv file from Excel?"]);
+    let mut queries = stage.queries();
+    queries.sort();
+    // In full, and its own words alone: what both find comes first.
+    assert_eq!(queries, ["and from Excel?", "import contacts csv file from Excel?"]);
     assert_eq!(answer.intent, "data_import");
 }
 

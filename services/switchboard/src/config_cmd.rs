@@ -6,7 +6,7 @@ use switchboard_runtime::Key;
 use crate::{
     failure::Failure,
     out,
-    settings::{Sources, tables},
+    settings::{Sources, check, tables},
 };
 
 /// Arguments of `switchboard config`.
@@ -24,6 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let settings = args.sources.load(&[])?;
+    check(&settings)?;
     let text = match (args.env, args.markdown) {
         (true, _) => settings.to_env(),
         (_, true) => markdown(),

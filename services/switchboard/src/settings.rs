@@ -28,6 +28,19 @@ pub(crate) fn tables() -> [&'static [Key]; 11] {
     ]
 }
 
+/// Reads every service's settings once: a wrong value is found before anything is opened.
+pub(crate) fn check(settings: &Settings) -> Result<(), SettingsError> {
+    switchboard_edge::config::Config::read(settings)?;
+    switchboard_identity::config::Config::read(settings)?;
+    switchboard_conversation::config::Config::read(settings)?;
+    switchboard_orchestrator::config::Config::read(settings)?;
+    switchboard_knowledge::config::Config::read(settings)?;
+    switchboard_rules::config::Config::read(settings)?;
+    switchboard_salesforce::config::Config::read(settings)?;
+    switchboard_notification::config::Config::read(settings)?;
+    Ok(())
+}
+
 /// The setting of a name.
 pub(crate) fn key(name: &str) -> Option<&'static Key> {
     tables().into_iter().flatten().find(|k| k.name == name)

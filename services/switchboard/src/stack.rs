@@ -119,6 +119,7 @@ impl Stack {
     pub async fn start(config: StackConfig) -> Result<Stack, StartError> {
         let mut settings = config.settings()?;
         telemetry::init(&settings)?;
+        settings::check(&settings)?;
         // Before anything is opened: an address in use is the commonest mistake.
         let listener = process::listen(&config.listen, "edge.listen").await?;
         let lock = lock::take(&config.data)?;

@@ -50,7 +50,7 @@ pub(crate) fn conversation(c: &Conversation) -> pb::Conversation {
         create_time: Some(convert::timestamp(c.created_at)),
         last_activity_time: Some(convert::timestamp(c.last_activity_at)),
         end_time: c.ended_at.map(convert::timestamp),
-        salesforce_case: c.escalation.as_ref().and_then(|e| e.case_number.clone()).unwrap_or_default(),
+        salesforce_case: c.state.case_number.clone().unwrap_or_default(),
         owner_epoch: c.owner_epoch,
         assigned_to: opt(c.assigned_to),
         previous_id: opt(c.previous),

@@ -896,7 +896,7 @@ impl Store for SqliteStore {
 
     async fn by_case(&self, org: Uuid, case_number: &str) -> Result<Option<Uuid>, Error> {
         let found: Option<String> = sqlx::query_scalar(
-            "SELECT conversation_id FROM escalations WHERE org = ? AND json_extract(body, '$.case_number') = ? ORDER BY created_at DESC LIMIT 1",
+            "SELECT id FROM conversations WHERE org = ? AND json_extract(state, '$.case_number') = ? ORDER BY created_at DESC LIMIT 1",
         )
         .bind(org.to_string())
         .bind(case_number)

@@ -102,6 +102,15 @@ struct Joined {
     _stream: DropGuard,
 }
 
+/// A message of this connection whose outcome is awaited.
+#[derive(Default)]
+struct Pending {
+    /// How often it was sent and not answered yet: a client may repeat it while its turn runs.
+    times: u32,
+    /// Its `message_received` went out, or was not wanted.
+    acked: bool,
+}
+
 struct Session {
     app: Edge,
     socket: WebSocket,
@@ -113,8 +122,8 @@ struct Session {
     joined: HashMap<String, Joined>,
     streams: SelectAll<BoxStream<'static, Sent>>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Running turns by the message's id; true once its `message_received` went out or was not wanted.
-    turns: HashMap<String, bool>,
+    /// Running turns by the message's id.
+    turns: HashMap<String, Pending>,
     generations: u64,
     bad: u32,
     over: u32,
@@ -324,7 +333,7 @@ impl Session {
             return Ok(Err(fault));
         }
         let turn = Turn { id: ask.client_message_id.clone(), given };
-        self.turns.insert(turn.id.clone(), false);
+        self.turns.entry(turn.id.clone()).or_default().times += 1;
         let (client, context) = (self.app.conversation(), Context::current());
         let task = tokio::spawn(context.scope(async move { { client }.process_message(ask).await }));
         self.work.push(Box::pin(async move {

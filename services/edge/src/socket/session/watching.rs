@@ -79,7 +79,7 @@ impl Session {
             None => return Ok(()),
             Some(Seen::Other(frame)) => frame,
             Some(Seen::Message { frame, client_message_id, by_human }) => {
-                let mine = self.turns.get_mut(&client_message_id).map(|acked| *acked = true).is_some();
+                let mine = self.turns.get_mut(&client_message_id).map(|turn| turn.acked = true).is_some();
                 match by_human {
                     Some(told) if !mine => told,
                     _ if self.acks => frame,
@@ -150,7 +150,11 @@ impl Session {
                 }
             }
             Done::Turn { turn, result } => {
-                let acked = self.turns.remove(&turn.id).unwrap_or_default();
+                let acked = self.turns.get_mut(&turn.id).is_some_and(|pending| {
+                    pending.times -= 1;
+                    pending.acked
+                });
+                self.turns.retain(|_, pending| pending.times > 0);
                 match *result {
                     Ok(outcome) => {
                         self.context.clone().within(DEADLINE).scope(self.outcome(turn, outcome, acked)).await
