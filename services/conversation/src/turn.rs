@@ -32,8 +32,8 @@ use crate::{
 const WINDOW: u32 = 20;
 /// Kept back from the turn's time for the last transaction.
 const RESERVE: Duration = Duration::from_millis(500);
-/// Time of a turn that nobody waits for.
-const DEFAULT_TIME: Duration = Duration::from_secs(10);
+/// Longest turn: half of the default lease, so that a slow one ends before another process takes it up.
+const TURN_TIME: Duration = Duration::from_secs(10);
 
 /// Where a customer writes in after the reopen window.
 pub const CONTINUED: &str = "continued";
@@ -97,19 +97,33 @@ impl Engine {
     /// Runs the turns of a conversation under a lease, beside the caller: a client that goes does not stop them.
     pub fn start(self: &Arc<Self>, org: Uuid, id: Uuid, token: Uuid) {
         let engine = self.clone();
-        let context = Context::current();
+        // The first turn has the time of the request that it answers; those that follow have their own.
+        let mut context = Context::current().within(TURN_TIME);
         tokio::spawn(async move {
-            let scoped = context.clone();
-            let run = scoped.scope(async move {
-                while engine.run(org, id, token).await.unwrap_or_else(|error| {
-                    let _logged = Fault::from(error);
-                    false
-                }) {}
-                // Whatever went wrong, the worker looks at the conversation at once.
-                engine.wake.notify_one();
-            });
-            run.await;
+            loop {
+                match context.clone().scope(engine.run(org, id, token)).await {
+                    Ok(true) => context = Context { deadline: None, ..context }.within(TURN_TIME),
+                    Ok(false) => return,
+                    Err(error) => {
+                        let reason = Fault::from(error).name();
+                        tracing::warn!(conversation = %id, reason, "a turn failed and is left to the worker");
+                        return engine.let_go(org, id, token).await;
+                    }
+                }
+            }
         });
+    }
+
+    /// Gives a lease back, so that the worker takes the turn up at its next look. If even that fails, the lease runs out.
+    async fn let_go(&self, org: Uuid, id: Uuid, token: Uuid) {
+        let let_go = self.change(org, id, |change| {
+            let held = change.row().turn.as_ref().is_some_and(|t| t.token == token);
+            change.row().turn = None;
+            Ok(held)
+        });
+        if let Err(error) = let_go.await {
+            tracing::warn!(conversation = %id, reason = Fault::from(error).name(), "a lease could not be given back");
+        }
     }
 
     async fn append(&self, org: Uuid, id: Uuid, incoming: &Incoming) -> Result<Appended, Error> {
@@ -158,7 +172,7 @@ impl Engine {
 
     /// Waits for the reply to a message, or for a human to take over.
     async fn answer_to(&self, org: Uuid, id: Uuid, seq: u64, mut watch: Receiver<Signal>) -> Result<Outcome, Error> {
-        let limit = Context::current().remaining().unwrap_or(DEFAULT_TIME);
+        let limit = Context::current().remaining().unwrap_or(TURN_TIME);
         let wait = async {
             loop {
                 match watch.recv().await {
@@ -232,7 +246,7 @@ impl Engine {
             now,
         };
         let text = question.text.clone();
-        let time = Context::current().remaining().unwrap_or(DEFAULT_TIME).saturating_sub(RESERVE);
+        let time = Context::current().remaining().unwrap_or(TURN_TIME).saturating_sub(RESERVE);
         let thinking = Context::current().within(time).scope(self.mind.think(question));
         let thought = match tokio::time::timeout(time, thinking).await {
             Ok(Ok(thought)) => thought,
@@ -311,6 +325,7 @@ impl Engine {
     async fn finish(&self, started: &Conversation, token: Uuid, reply: Reply<'_>) -> Result<bool, Error> {
         let mut more = false;
         let mut redo = false;
+        let lease = self.from_now(self.config.turn_lease);
         let (row, _) = self
             .change(started.org, started.id, |change| {
                 (more, redo) = (false, false);
@@ -341,9 +356,7 @@ impl Engine {
                 row.response_count += 1;
                 row.response_micros += u64::try_from(spent).unwrap_or_default();
                 more = row.wants_turn();
-                if !more {
-                    row.turn = None;
-                }
+                row.turn = more.then_some(Turn { token, until: lease });
                 Ok(true)
             })
             .await?;

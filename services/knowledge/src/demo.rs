@@ -17,8 +17,6 @@ use crate::{
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../demo/knowledge");
 /// Says that an article came from here and nobody has written it anew since.
 pub const SOURCE: &str = "demo";
-/// The fictional help centre of the demo organization.
-const HELP: &str = "https://help.brightfold.example/articles/";
 
 /// All demo articles.
 pub fn articles() -> Result<Vec<NewArticle>, ParseError> {
@@ -29,12 +27,7 @@ pub fn articles() -> Result<Vec<NewArticle>, ParseError> {
         .map(|file| {
             let name = file.path().display().to_string();
             let article = parse_article(&name, file.contents_utf8().unwrap_or_default())?;
-            let source_url = if article.source_url.is_empty() {
-                format!("{HELP}{}", article.slug)
-            } else {
-                article.source_url.clone()
-            };
-            Ok(NewArticle { source: SOURCE.to_owned(), source_url, ..article })
+            Ok(NewArticle { source: SOURCE.to_owned(), ..article })
         })
         .collect()
 }

@@ -22,10 +22,9 @@ use switchboard_proto::orchestrator::v1::{
     orchestrator_service_server::{OrchestratorService, OrchestratorServiceServer},
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Request, Response, Status,
-    transport::{Channel, Endpoint, Server},
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 
 type Client = OrchestratorServiceClient<Channel>;
@@ -82,7 +81,9 @@ async fn hop(next: Vec<Client>, store: Option<SqlitePool>) -> Client {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let service = OrchestratorServiceServer::new(Hop { next, store });
     tokio::spawn(
-        Server::builder().tcp_nodelay(true).add_service(service).serve_with_incoming(TcpListenerStream::new(listener)),
+        Server::builder()
+            .add_service(service)
+            .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))),
     );
     Client::new(Endpoint::from_shared(address).unwrap().tcp_nodelay(true).connect().await.unwrap())
 }
@@ -110,6 +111,7 @@ async fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let router = Router::new().route("/", post(answer)).with_state(Arc::new(conversation));
+    let listener = axum::serve::ListenerExt::tap_io(listener, |socket| socket.set_nodelay(true).unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let times = tokio::task::spawn_blocking(move || measure(port, turns)).await.unwrap();
     let ms = |d: Duration| format!("{:.2} ms", d.as_secs_f64() * 1e3);
