@@ -19,6 +19,12 @@ pub const KEYS: &[Key] = &[
     Key::new("data", "folder", "./.switchboard", "Where embedded stores and files are kept."),
     Key::secret("mesh.key", "Shared by all services where no mTLS proves who calls; empty where the mesh does."),
     Key::new(
+        "mesh.trust",
+        "key|mtls",
+        "key",
+        "How services prove who calls: by mesh.key, or by the mTLS of a mesh around them, which then refuses strangers.",
+    ),
+    Key::new(
         "mesh.bind",
         "address",
         "127.0.0.1",
@@ -55,6 +61,10 @@ where
     let started = || -> Result<(Settings, Mesh), StartError> {
         let settings = Settings::load(&[KEYS, telemetry::KEYS, keys], file.as_deref(), std::env::vars(), &[])?;
         telemetry::init(&settings)?;
+        if settings.text("mesh.trust") != "mtls" && settings.secret("mesh.key").is_empty() {
+            let why = "set the same secret for all services, or mesh.trust = mtls where a mesh proves who calls";
+            return Err(settings.wrong("mesh.key", "", "settings", &why).into());
+        }
         let addresses = topology::services().keys().filter(|n| *n != "edge" && *n != name);
         let addresses = addresses.map(|n| (n.clone(), settings.text(&format!("mesh.{n}")))).collect();
         let mesh = Mesh::new(addresses, settings.secret("mesh.key"));

@@ -42,9 +42,6 @@ CREATE INDEX conversations_by_org ON conversations (org, last_activity_at DESC, 
 CREATE INDEX conversations_open ON conversations (last_activity_at) WHERE status IN ('active', 'waiting');
 CREATE INDEX conversations_unanswered ON conversations (turn_until) WHERE answered_seq < last_user_seq;
 
--- What a person writes on a case in Salesforce finds its conversation.
-CREATE INDEX conversations_case ON conversations (org, json_extract(state, '$.case_number'));
-
 CREATE TABLE messages (
     conversation_id   TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
     seq               INTEGER NOT NULL,
@@ -70,7 +67,8 @@ CREATE TABLE messages (
     receipt           TEXT,
     PRIMARY KEY (conversation_id, seq)
 ) WITHOUT ROWID;
-CREATE UNIQUE INDEX messages_client_id ON messages (conversation_id, client_message_id) WHERE client_message_id IS NOT NULL;
+-- Customers and agents count their ids apart.
+CREATE UNIQUE INDEX messages_client_id ON messages (conversation_id, sender_type, client_message_id) WHERE client_message_id IS NOT NULL;
 
 CREATE TABLE status_events (
     conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
@@ -93,6 +91,8 @@ CREATE TABLE escalations (
     body            TEXT NOT NULL
 );
 CREATE INDEX escalations_of ON escalations (conversation_id, created_at);
+CREATE INDEX escalations_due ON escalations (sla_deadline)
+    WHERE resolved_at IS NULL AND json_extract(body, '$.breached') = 0 AND json_extract(body, '$.assigned_to') IS NULL;
 CREATE INDEX escalations_queue ON escalations (org, priority DESC, sla_deadline, id) WHERE resolved_at IS NULL;
 
 -- The effect ledger: every outside write is a row here before it is tried.
@@ -114,6 +114,8 @@ CREATE TABLE effects (
     UNIQUE (org, idempotency_key)
 );
 CREATE INDEX effects_due ON effects (next_attempt_at) WHERE status IN ('pending', 'running');
+-- What a person writes on a case in Salesforce finds its conversation.
+CREATE INDEX effects_case ON effects (org, json_extract(result, '$.case_number')) WHERE action_type = 'create_case';
 CREATE INDEX effects_by_org ON effects (org, id DESC);
 
 CREATE TABLE drafts (

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use switchboard_runtime::{Caller, Role};
+use switchboard_runtime::{Caller, Fault, Role};
 use uuid::Uuid;
 
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
     model::{ActionStatus, Conversation, Effect, Escalation, Event, Message, Note, Priority, Sender},
     store::Committed,
 };
+
+/// Largest context, as JSON: every turn reads and writes it.
+const MAX_CONTEXT: usize = 16 * 1024;
 
 fn actor(caller: &Caller) -> Actor {
     if caller.role == Role::Customer { Actor::Customer } else { Actor::Staff }
@@ -119,6 +122,9 @@ impl Engine {
 
     /// Stores how an effect went and what follows from it: a hand-off learns its case number.
     pub async fn settle(&self, effect: Effect) -> Result<(), Error> {
+        if effect.status == ActionStatus::Failed {
+            return self.owned_by_a_human(effect).await;
+        }
         let case = effect.result.get("case_number").filter(|_| effect.status == ActionStatus::Completed).cloned();
         let Some(case) = case.filter(|_| effect.action_type == "create_case") else {
             return self.store.save_effect(&effect).await;
@@ -142,8 +148,44 @@ impl Engine {
         Ok(())
     }
 
+    /// An effect that was given up: a human owns it from now on.
+    async fn owned_by_a_human(&self, effect: Effect) -> Result<(), Error> {
+        let route = default_route(self.clock.now());
+        let summary =
+            format!("The action {} was promised and could not be done ({}).", effect.action_type, effect.last_error);
+        self.change(effect.org, effect.conversation, |change| {
+            change.commit.effects_changed = vec![effect.clone()];
+            // Closed, or with a human already: the ledger says it, there is nobody to call.
+            if change.step(Trigger::Escalate, Actor::System).is_err() || change.row().owner != Owner::None {
+                return Ok(true);
+            }
+            if change.row().escalation.as_ref().is_none_or(|e| e.resolved_at.is_some()) {
+                if effect.action_type == "create_case" {
+                    // A second case would fail like the first: the queue alone has to do.
+                    let row = self.open_hand_off(change, "effect_failed", &route, &summary);
+                    change.commit.effects.retain(|e| e.key != row.key);
+                } else {
+                    self.open_hand_off(change, "effect_failed", &route, &summary);
+                }
+                change.tell("effect_failed");
+                let message = change.message(
+                    Sender::System,
+                    None,
+                    "That could not be done automatically. A human agent will look after it.",
+                );
+                change.say(message);
+            }
+            Ok(true)
+        })
+        .await?;
+        Ok(())
+    }
+
     /// A human takes the conversation; the running turn, if any, ends as a draft.
     pub async fn assign(&self, caller: &Caller, id: Uuid, agent: Option<Uuid>) -> Result<Conversation, Error> {
+        if agent.is_none() && caller.role == Role::Service {
+            return Err(Error::Forbidden("A service has to name the agent who takes the conversation: agent_id."));
+        }
         let agent = agent.unwrap_or(caller.user);
         let may_name = matches!(caller.role, Role::Supervisor | Role::Admin | Role::Service);
         if agent != caller.user && !may_name {
@@ -188,7 +230,7 @@ impl Engine {
                 Ok(true)
             })
             .await?;
-        self.wake.notify_one();
+        self.wake.notify_waiters();
         Ok(row)
     }
 
@@ -199,9 +241,16 @@ impl Engine {
                 if change.row().owner == Owner::Ai && change.row().status.is_open() {
                     return Ok(false);
                 }
-                owned_by(change.row(), caller)?;
+                if change.row().owner == Owner::Human {
+                    owned_by(change.row(), caller)?;
+                }
                 change.step(Trigger::Release, Actor::Staff)?;
                 let now = change.now;
+                // What the customer wrote and no human answered is the AI's to answer now.
+                let row = change.row();
+                if row.state.last_human_seq < row.last_user_seq {
+                    row.answered_seq = row.answered_seq.min(row.last_user_seq - 1);
+                }
                 change.with_hand_off(|e| {
                     e.resolved_at = Some(now);
                     e.resolved_by = Some(caller.user);
@@ -299,9 +348,10 @@ impl Engine {
         incoming: crate::turn::Incoming,
     ) -> Result<(Conversation, Message), Error> {
         if let Some(client_id) = &incoming.client_message_id
-            && let Some(message) = self.store.message_by_client_id(row.org, row.id, client_id).await?
+            && let Some(message) =
+                self.store.message_by_client_id(row.org, row.id, Sender::HumanAgent, client_id).await?
         {
-            if message.content != incoming.content || message.sender != Sender::HumanAgent {
+            if message.content != incoming.content {
                 return Err(Error::MessageIdReused);
             }
             return Ok((row.clone(), message));
@@ -316,6 +366,7 @@ impl Engine {
                 message.client_message_id.clone_from(&incoming.client_message_id);
                 let stored = message.clone();
                 let seq = change.say(message);
+                change.row().state.last_human_seq = seq;
                 said = Some(Message { seq, ..stored });
                 Ok(true)
             })
@@ -340,6 +391,7 @@ impl Engine {
                 change.commit.draft_sent = Some(draft);
                 let stored = message.clone();
                 let seq = change.say(message);
+                change.row().state.last_human_seq = seq;
                 said = Some(Message { seq, ..stored });
                 Ok(true)
             })
@@ -377,6 +429,9 @@ impl Engine {
                     return Err(Error::Stale(change.row().seq));
                 }
                 merge(&mut change.row().context, patch);
+                if serde_json::to_string(&change.row().context).is_ok_and(|s| s.len() > MAX_CONTEXT) {
+                    return Err(Fault::field("patch", "would make the context larger than 16 KiB as JSON").into());
+                }
                 change.tell("context_changed");
                 Ok(true)
             })
@@ -398,7 +453,8 @@ impl Engine {
                 let agent = change.row().assigned_to;
                 let mut message = change.message(Sender::HumanAgent, agent, body);
                 message.client_message_id = Some(client_id.clone());
-                change.say(message);
+                let seq = change.say(message);
+                change.row().state.last_human_seq = seq;
                 Ok(true)
             })
             .await?;

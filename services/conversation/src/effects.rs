@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use switchboard_runtime::{Clock, Fault};
+use switchboard_runtime::{Clock, Fault, Reason};
 use uuid::Uuid;
 
 use crate::{
@@ -21,7 +21,11 @@ const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(2);
 /// Longest wait between tries.
 const MAX_WAIT: SignedDuration = SignedDuration::from_hours(4);
 
-/// The key of an action of a turn: the turn's first message, the action's place and kind.
+/// Faults that say nothing of the effect itself: a token that ran out in the turn (the worker has its own), or a bug that a
+/// release may mend.
+const OURS: [Reason; 2] = [Reason::Unauthenticated, Reason::Internal];
+
+/// The key of an action of a turn: the turn's first message, the action's place among those of its kind, and its kind.
 pub fn key(turn: Uuid, place: usize, action_type: &str) -> String {
     format!("{turn}-{place}-{action_type}")
 }
@@ -76,7 +80,7 @@ impl Hands {
                 effect.last_error.clear();
                 effect.ended_at = Some(now);
             }
-            Ok(Err(fault)) if !fault.retryable() => give_up(&mut effect, &fault, now),
+            Ok(Err(fault)) if !fault.retryable() && !OURS.contains(&fault.reason) => give_up(&mut effect, &fault, now),
             Ok(Err(fault)) => try_again(&mut effect, fault.name(), now),
             // It may have happened: the next try has the same key.
             Err(_) => try_again(&mut effect, "DEADLINE_EXCEEDED", now),

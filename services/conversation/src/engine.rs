@@ -20,7 +20,7 @@ use crate::{
     hub::{Hub, Signal},
     mind::Mind,
     model::Conversation,
-    store::{Committed, Store},
+    store::{Commit, Committed, Store},
 };
 
 /// Tries of one compare-and-set: each loss means that somebody else got on, so this bounds only a storm.
@@ -35,7 +35,7 @@ pub struct Engine {
     /// The outside.
     pub hands: Hands,
     /// The watchers.
-    pub hub: Hub,
+    pub hub: Arc<Hub>,
     /// The time.
     pub clock: Clock,
     /// The settings.
@@ -63,31 +63,67 @@ impl Engine {
     }
 
     /// Writes: reads the row, lets `make` build the change, commits it, and does so again if somebody wrote in between.
-    /// `make` may return nothing to leave all as it is.
-    pub async fn change<F>(&self, org: Uuid, id: Uuid, mut make: F) -> Result<(Conversation, Committed), Error>
+    /// `make` may return false to leave all as it is.
+    pub async fn change<F>(&self, org: Uuid, id: Uuid, make: F) -> Result<(Conversation, Committed), Error>
     where
         F: FnMut(&mut Change<'_>) -> Result<bool, Error> + Send,
     {
+        let before = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+        self.change_from(before, make).await
+    }
+
+    /// The same from a row that was just read. If it is old by now, the compare-and-set says so and it is read again.
+    pub async fn change_from<F>(
+        &self,
+        mut before: Conversation,
+        mut make: F,
+    ) -> Result<(Conversation, Committed), Error>
+    where
+        F: FnMut(&mut Change<'_>) -> Result<bool, Error> + Send,
+    {
+        let (org, id) = (before.org, before.id);
         for _ in 0..TRIES {
-            let before = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
             let mut change = Change::on(&before, &self.clock);
-            if !make(&mut change)? {
-                return Ok((before, Committed::Done));
-            }
-            let commit = change.commit;
-            let (row, events) = (commit.next.clone(), commit.events.clone());
-            match self.store.commit(commit).await? {
-                Committed::Conflict => tokio::task::yield_now().await,
-                Committed::Done => {
-                    for event in events {
-                        self.hub.tell(id, Signal::Event(Arc::new(event)));
+            let wanted = make(&mut change);
+            // A refusal may rest on an old row: only a row that is still the newest may refuse.
+            let commit = match wanted {
+                Ok(true) => change.commit,
+                undecided => {
+                    let now = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+                    if now == before {
+                        return undecided.map(|_| (before, Committed::Done));
                     }
-                    return Ok((row, Committed::Done));
+                    before = now;
+                    continue;
                 }
+            };
+            let next = commit.next.clone();
+            match self.commit(commit).await? {
+                Committed::Conflict => {
+                    tokio::task::yield_now().await;
+                    before = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+                }
+                Committed::Done => return Ok((next, Committed::Done)),
                 refused => return Ok((before, refused)),
             }
         }
         Err(Error::Contended)
+    }
+
+    /// Commits and tells, in a task of its own: a request that is given up in between cannot leave watchers untold.
+    async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
+        let (store, hub, id) = (self.store.clone(), self.hub.clone(), commit.next.id);
+        let task = tokio::spawn(async move {
+            let events = commit.events.clone();
+            let committed = store.commit(commit).await?;
+            if committed == Committed::Done {
+                for event in events {
+                    hub.tell(id, Signal::Event(Arc::new(event)));
+                }
+            }
+            Ok(committed)
+        });
+        task.await.map_err(|_| Error::Contended)?
     }
 
     /// What identity knows of a customer: tier and address. Without an answer both stay empty: a conversation begins anyway.

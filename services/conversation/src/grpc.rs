@@ -34,7 +34,7 @@ const MAX_JSON: usize = 16 * 1024;
 /// Messages in a conversation's state.
 const NEWEST: u32 = 50;
 /// Events read at a time for a watcher who comes late.
-const REPLAY: u32 = 200;
+const REPLAY: u32 = 32;
 
 /// The service.
 pub struct Conversations {
@@ -270,6 +270,8 @@ impl ConversationService for Conversations {
                 }
                 tokio::select! {
                     () = shutdown.cancelled() => return Some(()),
+                    // The watcher is gone: nothing will come that it could read.
+                    () = send.0.closed() => return None,
                     signal = watch.recv() => match signal {
                         Ok(Signal::Event(event)) => live = Some(event),
                         Ok(Signal::Presence { who, typing, read_seq }) => {

@@ -60,7 +60,7 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         store: Arc::new(store.clone()),
         mind: Arc::new(MeshMind { orchestrator: host.connect("orchestrator")?, rules: host.connect("rules")? }),
         hands: Hands { targets: Arc::new(targets), clock: host.clock.clone() },
-        hub: Hub::default(),
+        hub: Arc::new(Hub::default()),
         clock: host.clock.clone(),
         config,
         wake: Notify::new(),

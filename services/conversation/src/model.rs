@@ -114,6 +114,10 @@ pub struct State {
     pub failed_turns: u32,
     /// Angry messages in a row.
     pub angry_messages: u32,
+    /// How often the waiting turn was taken up again.
+    pub turn_tries: u32,
+    /// The newest message of a human agent.
+    pub last_human_seq: u64,
     /// The newest case that was made for this conversation.
     pub case_number: Option<String>,
     /// What the customer pays for, as it was when the conversation began; empty: standard.

@@ -47,11 +47,10 @@ impl Engine {
         }
         let fingerprint = fingerprint(user, &start);
         let row = self.new_row(caller.org, user, &start).await;
-        let new = NewConversation {
-            row: row.clone(),
-            request_id: start.request_id.clone(),
-            fingerprint: fingerprint.clone(),
-        };
+        // Those who begin conversations for others count their requests apart from the customer's own.
+        let foreign = user != caller.user;
+        let request_id = start.request_id.clone().map(|id| if foreign { format!("{}:{id}", caller.user) } else { id });
+        let new = NewConversation { row: row.clone(), request_id, fingerprint: fingerprint.clone() };
         let (row, repeated) = match self.store.create(new).await? {
             None => (row, false),
             Some((_, earlier)) if earlier != fingerprint => return Err(Error::RequestIdReused),

@@ -16,7 +16,9 @@ use uuid::Uuid;
 use crate::{
     error::Error,
     machine::Status,
-    model::{Analysis, CitingAnswer, Conversation, Draft, Effect, Escalation, Event, Message, Metrics, Note, Outcome},
+    model::{
+        Analysis, CitingAnswer, Conversation, Draft, Effect, Escalation, Event, Message, Metrics, Note, Outcome, Sender,
+    },
 };
 
 pub mod sqlite;
@@ -37,6 +39,8 @@ pub struct NewConversation {
 pub struct Commit {
     /// The `(seq, owner_epoch)` that the writer saw.
     pub expect: (u64, u64),
+    /// The turn's token that the writer saw: a lease changes hands without an event.
+    pub expect_turn: Option<Uuid>,
     /// The row as it shall be; its `seq` counts the events in.
     pub next: Conversation,
     /// What happened, numbered from `expect.0 + 1`.
@@ -64,6 +68,7 @@ impl Commit {
     pub fn of(before: &Conversation, next: Conversation) -> Self {
         Commit {
             expect: (before.seq, before.owner_epoch),
+            expect_turn: before.turn.as_ref().map(|t| t.token),
             next,
             events: vec![],
             effects: vec![],
@@ -117,12 +122,20 @@ pub trait Store: Send + Sync {
 
     /// Messages after a seq, ascending.
     async fn messages(&self, org: Uuid, id: Uuid, after: u64, limit: u32) -> Result<Vec<Message>, Error>;
+    /// The newest messages up to a seq, ascending, as a turn needs them: without attachments and outcomes.
+    async fn history(&self, org: Uuid, id: Uuid, up_to: u64, limit: u32) -> Result<Vec<Message>, Error>;
     /// The newest messages up to a seq, ascending.
     async fn latest_messages(&self, org: Uuid, id: Uuid, up_to: u64, limit: u32) -> Result<Vec<Message>, Error>;
     /// Events after a seq, ascending.
     async fn events(&self, org: Uuid, id: Uuid, after: u64, limit: u32) -> Result<Vec<Event>, Error>;
-    /// The message with a client's id.
-    async fn message_by_client_id(&self, org: Uuid, id: Uuid, client_id: &str) -> Result<Option<Message>, Error>;
+    /// The message with its sender's own id. Customers and agents count apart.
+    async fn message_by_client_id(
+        &self,
+        org: Uuid,
+        id: Uuid,
+        sender: Sender,
+        client_id: &str,
+    ) -> Result<Option<Message>, Error>;
     /// The outcome that answered a customer's message; none before.
     async fn outcome_of(&self, org: Uuid, id: Uuid, user_seq: u64) -> Result<Option<Outcome>, Error>;
     /// Why the AI said what it said.
@@ -174,7 +187,7 @@ pub trait Store: Send + Sync {
 
     /// Conversations of all organizations with an unanswered message and no live turn.
     async fn unanswered(&self, now: Timestamp, limit: u32) -> Result<Vec<(Uuid, Uuid)>, Error>;
-    /// Open conversations of all organizations without a word since then; escalated ones are left out.
+    /// Open, answered conversations of all organizations without a word since then; escalated ones are left out.
     async fn idle(&self, since: Timestamp, limit: u32) -> Result<Vec<(Uuid, Uuid)>, Error>;
     /// Conversations of all organizations whose SLA passed with nobody there and nobody told.
     async fn breached(&self, now: Timestamp, limit: u32) -> Result<Vec<(Uuid, Uuid)>, Error>;

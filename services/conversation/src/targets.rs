@@ -192,7 +192,7 @@ impl MeshTargets {
         Ok([
             ("case_number".to_owned(), case.case_number),
             ("status".to_owned(), case.status),
-            ("subject".to_owned(), case.subject),
+            // Not the subject: whoever knows a number learns how far the case is, and no more.
             ("updated".to_owned(), updated.unwrap_or_default()),
         ]
         .into())
@@ -203,23 +203,17 @@ impl MeshTargets {
         let found = self.salesforce().get_order(request).await?.into_inner().order.unwrap_or_default();
         let day =
             found.delivery_time.as_ref().and_then(convert::from_timestamp).map(|t| t.strftime("%B %-d").to_string());
-        // One sentence that reads well whatever is known: a text cannot have a place for what may be empty.
-        let mut details = format!("It holds {}", found.items);
-        match (&day, found.status.as_str()) {
-            (Some(day), "Delivered") => details += &format!(" and was delivered on {day}."),
-            (Some(day), "Shipped" | "Processing") => details += &format!(" and should arrive on {day}."),
-            _ => details += ".",
-        }
-        if !found.tracking_url.is_empty() {
-            details += &format!(" You can follow it at {} .", found.tracking_url);
-        }
+        // Whoever knows a number learns how far the order is, and no more: not what is in it, nor where it goes.
+        let details = match (&day, found.status.as_str()) {
+            (Some(day), "Delivered") => format!("It was delivered on {day}."),
+            (Some(day), "Shipped" | "Processing") => format!("It should arrive on {day}."),
+            // A text cannot have a place for what may be empty.
+            _ => "There is no delivery date for it.".to_owned(),
+        };
         Ok([
             ("order_number".to_owned(), found.order_number),
             ("status".to_owned(), found.status.to_lowercase()),
             ("details".to_owned(), details),
-            ("items".to_owned(), found.items),
-            ("tracking_url".to_owned(), found.tracking_url),
-            ("delivery".to_owned(), day.unwrap_or_default()),
         ]
         .into())
     }

@@ -2,23 +2,29 @@
 //! Salesforce, and events that wait for the bus.
 //!
 //! In: the time. Out: commits. Never: a timer that lives in memory alone: all of them are rows, so a crash forgets none.
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use switchboard_runtime::{Fault, Shutdown};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+
+use switchboard_runtime::{Context, Fault, Shutdown};
 use uuid::Uuid;
 
 use crate::{
     engine::Engine,
     error::Error,
     machine::{Actor, Owner, Trigger},
-    model::{Priority, Sender, Turn},
+    model::{Escalation, Priority, Sender, Turn},
     targets::Change as Outside,
 };
 
 /// Between two looks: short enough that a left turn is not felt, long enough to cost nothing.
 const TICK: Duration = Duration::from_millis(500);
-/// Every so many ticks Salesforce is asked what changed.
-const PULL_EVERY: u32 = 4;
+/// Between two questions to Salesforce what changed.
+const PULL: Duration = Duration::from_secs(2);
+/// Between two looks for conversations that nobody watches any more.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Effects that are tried at once.
+const HANDS: usize = 8;
 /// How long a claimed effect is this process's.
 const CLAIM: Duration = Duration::from_secs(60);
 /// How long one try of an effect may take.
@@ -28,83 +34,121 @@ const BATCH: u32 = 50;
 /// The feed of Salesforce's changes.
 const FEED: &str = "salesforce";
 
-/// Works until the service stops.
+/// Works until the service stops. Each duty has a loop of its own: one that waits for a slow target holds no other back.
 pub async fn work(engine: Arc<Engine>, shutdown: Shutdown) {
-    let mut tick = tokio::time::interval(TICK);
+    tokio::join!(
+        every("effects", TICK, &engine, &shutdown, |e| Box::pin(async move { e.due_effects().await })),
+        every("turns", TICK, &engine, &shutdown, |e| Box::pin(async move { e.left_turns().await })),
+        every("sla", TICK, &engine, &shutdown, |e| Box::pin(async move { e.breaches().await })),
+        every("idle", TICK, &engine, &shutdown, |e| Box::pin(async move { e.idle().await })),
+        every("salesforce", PULL, &engine, &shutdown, |e| Box::pin(async move { e.pull().await })),
+        every("outbox", TICK, &engine, &shutdown, |e| Box::pin(async move { e.relay().await })),
+        every("watchers", SWEEP, &engine, &shutdown, |e| {
+            e.hub.sweep();
+            Box::pin(async { Ok(()) })
+        }),
+    );
+}
+
+/// One duty, again and again. It goes on after a failure, and after a bug.
+async fn every<D>(what: &'static str, tick: Duration, engine: &Arc<Engine>, shutdown: &Shutdown, duty: D)
+where
+    D: Fn(Arc<Engine>) -> BoxFuture<'static, Result<(), Error>>,
+{
+    let mut tick = tokio::time::interval(tick);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut count = 0u32;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            _ = tick.tick() => count = count.wrapping_add(1),
+            _ = tick.tick() => {}
             () = engine.wake.notified() => {}
         }
-        engine.look(count).await;
+        let work = AssertUnwindSafe(duty(engine.clone())).catch_unwind();
+        let done = tokio::select! {
+            // What it was doing is in rows.
+            () = shutdown.cancelled() => return,
+            done = work => done,
+        };
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(what, reason = Fault::from(error).name(), "the worker goes on after a failure")
+            }
+            Err(_) => tracing::error!(what, "the worker goes on after a panic"),
+        }
+    }
+}
+
+/// One row of a duty: its failure is told and does not stop the others.
+fn one(what: &'static str, id: Uuid, result: Result<(), Error>) {
+    if let Err(error) = result {
+        tracing::warn!(what, %id, reason = Fault::from(error).name(), "a row is left for later");
     }
 }
 
 impl Engine {
-    async fn look(self: &Arc<Self>, count: u32) {
-        let results = [
-            ("effects", self.due_effects().await),
-            ("turns", self.left_turns().await),
-            ("sla", self.breaches().await),
-            ("idle", self.idle().await),
-            ("salesforce", if count.is_multiple_of(PULL_EVERY) { self.pull().await } else { Ok(()) }),
-            ("outbox", self.relay().await),
-        ];
-        for (what, result) in results {
-            if let Err(error) = result {
-                tracing::warn!(what, reason = Fault::from(error).name(), "the worker goes on after a failure");
-            }
-        }
-        self.hub.sweep();
-    }
-
     async fn due_effects(self: &Arc<Self>) -> Result<(), Error> {
         let until = self.from_now(CLAIM);
-        for effect in self.store.claim_effects(self.clock.now(), until, BATCH).await? {
-            let hands = self.hands.clone();
-            let work = hands.attempt(effect.clone(), ATTEMPT);
-            match self.host.as_service(&self.verifier, effect.org, ATTEMPT, work).await {
-                Ok(tried) => self.settle(tried).await?,
+        let claimed = self.store.claim_effects(self.clock.now(), until, BATCH).await?;
+        let each = futures::stream::iter(claimed).for_each_concurrent(HANDS, |effect| async move {
+            let id = effect.id;
+            let work = self.hands.attempt(effect.clone(), ATTEMPT);
+            let done = match self.host.as_service(&self.verifier, effect.org, ATTEMPT, work).await {
+                Ok(tried) => self.settle(tried).await,
                 // No token: it stays claimed and comes back when the claim ends.
-                Err(fault) => tracing::warn!(reason = fault.name(), "no service token for an effect"),
-            }
-        }
+                Err(fault) => Err(fault.into()),
+            };
+            one("effects", id, done);
+        });
+        each.await;
         Ok(())
     }
 
     /// A turn whose process died is taken up: no message stays unanswered.
     async fn left_turns(self: &Arc<Self>) -> Result<(), Error> {
         for (org, id) in self.store.unanswered(self.clock.now(), BATCH).await? {
-            let (token, until) = (Uuid::now_v7(), self.from_now(self.config.turn_lease));
-            let mut taken = false;
-            self.change(org, id, |change| {
-                let now = change.now;
-                let row = change.row();
-                taken = row.wants_turn() && !row.in_turn(now);
-                if taken {
-                    row.turn = Some(Turn { token, until });
-                }
-                Ok(taken)
-            })
-            .await?;
-            if taken {
-                tracing::info!(conversation = %id, "a left turn is taken up");
-                let engine = self.clone();
-                let started = self.host.as_service(&self.verifier, org, self.config.turn_lease, async move {
-                    engine.start(org, id, token)
-                });
-                started.await?;
-            }
+            let engine = self.clone();
+            // The token first: a lease that nobody can use would only be in the way.
+            let take = async move { engine.take_up(org, id).await };
+            let taken = self.host.as_service(&self.verifier, org, ATTEMPT, take).await;
+            one("turns", id, taken.map_err(Error::from).and_then(|taken| taken));
         }
         Ok(())
     }
 
-    async fn breaches(&self) -> Result<(), Error> {
+    async fn take_up(self: Arc<Self>, org: Uuid, id: Uuid) -> Result<(), Error> {
+        let (token, until) = (Uuid::now_v7(), self.from_now(self.config.turn_lease));
+        let mut taken = false;
+        self.change(org, id, |change| {
+            let now = change.now;
+            let row = change.row();
+            taken = row.wants_turn() && !row.in_turn(now);
+            if taken {
+                row.turn = Some(Turn { token, until });
+                row.state.turn_tries += 1;
+            }
+            Ok(taken)
+        })
+        .await?;
+        if taken {
+            tracing::info!(conversation = %id, "a left turn is taken up");
+            // The deadline was for taking it up; the turn has its own.
+            let context = Context { deadline: None, ..Context::current() };
+            context.scope(async { self.start(org, id, token, None) }).await;
+        }
+        Ok(())
+    }
+
+    async fn breaches(self: &Arc<Self>) -> Result<(), Error> {
         for (org, id) in self.store.breached(self.clock.now(), BATCH).await? {
-            self.change(org, id, |change| {
+            let raised = self.change(org, id, |change| {
+                let now = change.now;
+                let missed = |e: &Escalation| {
+                    e.resolved_at.is_none() && !e.breached && e.assigned_to.is_none() && e.sla_deadline <= now
+                };
+                if !change.row().escalation.as_ref().is_some_and(missed) {
+                    return Ok(false);
+                }
                 change.with_hand_off(|e| {
                     e.breached = true;
                     e.priority = match e.priority {
@@ -115,31 +159,31 @@ impl Engine {
                 });
                 change.tell("sla_breached");
                 Ok(true)
-            })
-            .await?;
+            });
+            one("sla", id, raised.await.map(|_| ()));
         }
         Ok(())
     }
 
-    async fn idle(&self) -> Result<(), Error> {
+    async fn idle(self: &Arc<Self>) -> Result<(), Error> {
         let since = self.before_now(self.config.idle_after);
         for (org, id) in self.store.idle(since, BATCH).await? {
-            self.change(org, id, |change| {
+            let closed = self.change(org, id, |change| {
                 let row = change.row();
-                if !row.status.is_open() || row.last_activity_at > since {
+                let waits = row.answered_seq < row.last_user_seq || row.turn.is_some();
+                if !row.status.is_open() || row.last_activity_at > since || waits {
                     return Ok(false);
                 }
                 // Answered and nothing open: the customer had what they came for, as far as anybody knows.
-                let answered =
-                    row.last_user_seq > 0 && row.answered_seq >= row.last_user_seq && row.state.open_flow().is_none();
+                let answered = row.last_user_seq > 0 && row.state.open_flow().is_none();
                 let answered = answered && row.owner == Owner::Ai && row.state.failed_turns == 0;
                 let trigger = if answered { Trigger::IdleAnswered } else { Trigger::IdleOpen };
                 change.step(trigger, Actor::System)?;
                 change.row().assumed = answered;
                 change.tell(if answered { "assumed_resolved" } else { "abandoned" });
                 Ok(true)
-            })
-            .await?;
+            });
+            one("idle", id, closed.await.map(|_| ()));
         }
         Ok(())
     }
@@ -149,7 +193,8 @@ impl Engine {
         for org in self.store.organizations().await? {
             let engine = self.clone();
             let work = async move { engine.pull_for(org).await };
-            self.host.as_service(&self.verifier, org, ATTEMPT, work).await??;
+            let pulled = self.host.as_service(&self.verifier, org, ATTEMPT, work).await;
+            one("salesforce", org, pulled.map_err(Error::from).and_then(|pulled| pulled));
         }
         Ok(())
     }
@@ -167,11 +212,10 @@ impl Engine {
                 }
                 Outside::Closed { case_number } => {
                     if let Some(conversation) = self.store.by_case(org, &case_number).await? {
-                        let closed = self
-                            .resolve_as(org, conversation, Actor::System, None, "The case was closed in Salesforce.")
-                            .await;
-                        if let Err(Error::Refused(refusal)) = closed {
-                            tracing::debug!(%refusal, "a closed case changes nothing");
+                        let notes = "The case was closed in Salesforce.";
+                        match self.resolve_as(org, conversation, Actor::System, None, notes).await {
+                            Err(Error::Refused(refusal)) => tracing::debug!(%refusal, "a closed case changes nothing"),
+                            other => drop(other?),
                         }
                     }
                 }
@@ -184,7 +228,7 @@ impl Engine {
     }
 
     /// Hands events to the bus in their order. In process the bus counts them; a broker takes its place later.
-    async fn relay(&self) -> Result<(), Error> {
+    async fn relay(self: &Arc<Self>) -> Result<(), Error> {
         loop {
             let batch = self.store.outbox(1000).await?;
             let Some((last, ..)) = batch.last() else { return Ok(()) };

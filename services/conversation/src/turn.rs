@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::json;
-use switchboard_runtime::{Context, Fault};
+use switchboard_runtime::{Context, Fault, Reason};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use uuid::Uuid;
 
@@ -35,6 +35,13 @@ const RESERVE: Duration = Duration::from_millis(500);
 /// Longest turn: half of the default lease, so that a slow one ends before another process takes it up.
 const TURN_TIME: Duration = Duration::from_secs(10);
 
+/// Tries of one turn by thinking; after that a human has to look.
+const MAX_TRIES: u32 = 3;
+/// Wait before a failed turn is taken up again.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// Wait before a mind that is not there is asked again.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// Where a customer writes in after the reopen window.
 pub const CONTINUED: &str = "continued";
 
@@ -57,8 +64,8 @@ pub struct Incoming {
 
 /// How an appended message goes on.
 enum Appended {
-    /// Its turn starts now, under this lease.
-    Starts { seq: u64, token: Uuid },
+    /// Its turn starts now, under this lease; the row and the message save the turn from reading them again.
+    Starts { token: Uuid, begun: Box<(Conversation, Message)> },
     /// It joins the next turn.
     Joins { seq: u64 },
     /// A human has it.
@@ -72,10 +79,20 @@ impl Engine {
     pub async fn converse(self: &Arc<Self>, row: &Conversation, incoming: Incoming) -> Result<Outcome, Error> {
         // Watched before it is stored: no reply can slip by.
         let watch = self.hub.watch(row.id);
-        let seq = match self.append(row.org, row.id, &incoming).await? {
+        let (content, sender) = (incoming.content.clone(), incoming.sender);
+        let (engine, seen) = (self.clone(), row.clone());
+        // Beside the request: a client that hangs up between the two leaves no lease without its turn.
+        let stored = Context::current().scope(async move {
+            let appended = engine.append(seen, &incoming).await?;
+            if let Appended::Starts { token, begun } = &appended {
+                engine.start(begun.0.org, begun.0.id, *token, Some(begun.clone()));
+            }
+            Ok::<_, Error>(appended)
+        });
+        let seq = match tokio::spawn(stored).await.map_err(|_| Error::Contended)?? {
             Appended::Silent(both) => return Ok(silent(&both.0, &both.1)),
             Appended::Again(message) => {
-                if message.content != incoming.content || message.sender != incoming.sender {
+                if message.content != content || message.sender != sender {
                     return Err(Error::MessageIdReused);
                 }
                 let row = self.store.load(row.org, row.id).await?.ok_or(Error::ConversationNotFound(row.id))?;
@@ -86,22 +103,20 @@ impl Engine {
                 message.seq
             }
             Appended::Joins { seq } => seq,
-            Appended::Starts { seq, token } => {
-                self.start(row.org, row.id, token);
-                seq
-            }
+            Appended::Starts { begun, .. } => begun.1.seq,
         };
         self.answer_to(row.org, row.id, seq, watch).await
     }
 
     /// Runs the turns of a conversation under a lease, beside the caller: a client that goes does not stop them.
-    pub fn start(self: &Arc<Self>, org: Uuid, id: Uuid, token: Uuid) {
+    pub fn start(self: &Arc<Self>, org: Uuid, id: Uuid, token: Uuid, begun: Option<Box<(Conversation, Message)>>) {
         let engine = self.clone();
         // The first turn has the time of the request that it answers; those that follow have their own.
         let mut context = Context::current().within(TURN_TIME);
+        let mut begun = begun;
         tokio::spawn(async move {
             loop {
-                match context.clone().scope(engine.run(org, id, token)).await {
+                match context.clone().scope(engine.run(org, id, token, begun.take())).await {
                     Ok(true) => context = Context { deadline: None, ..context }.within(TURN_TIME),
                     Ok(false) => return,
                     Err(error) => {
@@ -114,11 +129,12 @@ impl Engine {
         });
     }
 
-    /// Gives a lease back, so that the worker takes the turn up at its next look. If even that fails, the lease runs out.
+    /// Shortens a lease, so that the worker soon takes the turn up. If even that fails, the lease runs out by itself.
     async fn let_go(&self, org: Uuid, id: Uuid, token: Uuid) {
+        let soon = self.from_now(AFTER_FAILURE);
         let let_go = self.change(org, id, |change| {
             let held = change.row().turn.as_ref().is_some_and(|t| t.token == token);
-            change.row().turn = None;
+            change.row().turn = Some(Turn { token: Uuid::now_v7(), until: soon });
             Ok(held)
         });
         if let Err(error) = let_go.await {
@@ -126,9 +142,10 @@ impl Engine {
         }
     }
 
-    async fn append(&self, org: Uuid, id: Uuid, incoming: &Incoming) -> Result<Appended, Error> {
+    async fn append(&self, seen: Conversation, incoming: &Incoming) -> Result<Appended, Error> {
+        let (org, id) = (seen.org, seen.id);
         if let Some(client_id) = &incoming.client_message_id
-            && let Some(message) = self.store.message_by_client_id(org, id, client_id).await?
+            && let Some(message) = self.store.message_by_client_id(org, id, incoming.sender, client_id).await?
         {
             return Ok(Appended::Again(Box::new(message)));
         }
@@ -136,7 +153,7 @@ impl Engine {
         let until = self.from_now(self.config.turn_lease);
         let mut appended = None;
         let (row, committed) = self
-            .change(org, id, |change| {
+            .change_from(seen, |change| {
                 let before = change.row().status;
                 change.step(Trigger::Write, Actor::Customer)?;
                 let mut message = change.message(incoming.sender, Some(incoming.sender_id), incoming.content.clone());
@@ -156,7 +173,7 @@ impl Engine {
                     Appended::Joins { seq }
                 } else {
                     row.turn = Some(Turn { token, until });
-                    Appended::Starts { seq, token }
+                    Appended::Starts { token, begun: Box::new((row.clone(), Message { seq, ..stored })) }
                 });
                 Ok(true)
             })
@@ -164,7 +181,7 @@ impl Engine {
         if committed == Committed::DuplicateMessage {
             // Another request with the same client id was quicker.
             let client_id = incoming.client_message_id.as_deref().unwrap_or_default();
-            let message = self.store.message_by_client_id(org, row.id, client_id).await?;
+            let message = self.store.message_by_client_id(org, row.id, incoming.sender, client_id).await?;
             return Ok(Appended::Again(Box::new(message.ok_or(Error::Contended)?)));
         }
         appended.ok_or(Error::Contended)
@@ -189,8 +206,9 @@ impl Engine {
                     },
                     Ok(Signal::Presence { .. }) => {}
                     Err(RecvError::Lagged(_)) => {
-                        if let Some(outcome) = self.store.outcome_of(org, id, seq).await? {
-                            return Ok(outcome);
+                        let row = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+                        if row.answered_seq >= seq {
+                            return self.taken_over(org, id, seq).await;
                         }
                     }
                     Err(RecvError::Closed) => return Err(Error::Contended),
@@ -199,7 +217,7 @@ impl Engine {
         };
         tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| {
             let fault = Fault::new(
-                switchboard_runtime::Reason::DeadlineExceeded,
+                Reason::DeadlineExceeded,
                 "The message is stored; its answer takes longer than this request may. Read the conversation again.",
             );
             Err(fault.into())
@@ -216,8 +234,17 @@ impl Engine {
     }
 
     /// One turn. True if more messages came meanwhile and the lease is kept for them.
-    async fn run(&self, org: Uuid, id: Uuid, token: Uuid) -> Result<bool, Error> {
-        let row = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+    async fn run(
+        &self,
+        org: Uuid,
+        id: Uuid,
+        token: Uuid,
+        begun: Option<Box<(Conversation, Message)>>,
+    ) -> Result<bool, Error> {
+        let (row, message) = match begun {
+            Some(begun) => (begun.0, Some(begun.1)),
+            None => (self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?, None),
+        };
         if row.turn.as_ref().is_none_or(|t| t.token != token) {
             return Ok(false);
         }
@@ -231,11 +258,16 @@ impl Engine {
             return Ok(false);
         }
         self.hub.tell(id, Signal::Presence { who: "ai", typing: true, read_seq: row.last_user_seq });
-        let recent = self.store.latest_messages(org, id, row.last_user_seq, WINDOW).await?;
-        let split = recent.iter().position(|m| m.seq > row.answered_seq).unwrap_or(recent.len());
-        let (history, fresh) = recent.split_at(split);
+        let history = self.store.history(org, id, row.answered_seq, WINDOW).await?;
+        // The one message that began the turn, or, oldest first, what waits: the rest of a long queue is the next turn's.
+        let lone = message.filter(|m| history.last().map_or(0, |h| h.seq) < m.seq && m.seq == row.answered_seq + 1);
+        let fresh = match lone {
+            Some(message) => vec![message],
+            None => self.store.messages(org, id, row.answered_seq, WINDOW).await?,
+        };
         let burst: Vec<&Message> = fresh.iter().filter(|m| m.sender == Sender::User).collect();
         let (Some(first), Some(last)) = (burst.first(), burst.last()) else { return Ok(false) };
+        let history = history.as_slice();
         let now = self.clock.now();
         let question = Question {
             conversation: &row,
@@ -246,18 +278,35 @@ impl Engine {
             now,
         };
         let text = question.text.clone();
-        let time = Context::current().remaining().unwrap_or(TURN_TIME).saturating_sub(RESERVE);
-        let thinking = Context::current().within(time).scope(self.mind.think(question));
-        let thought = match tokio::time::timeout(time, thinking).await {
-            Ok(Ok(thought)) => thought,
-            Ok(Err(fault)) => last_rung(&row, fault.name(), now),
-            Err(_) => last_rung(&row, "DEADLINE_EXCEEDED", now),
+        let thought = if row.state.turn_tries > MAX_TRIES {
+            last_rung(&row, "the turn failed again and again", now)
+        } else {
+            let time = Context::current().remaining().unwrap_or(TURN_TIME).saturating_sub(RESERVE);
+            let thinking = Context::current().within(time).scope(self.think(question));
+            match tokio::time::timeout(time, thinking).await {
+                Ok(Ok(thought)) => thought,
+                Ok(Err(fault)) => last_rung(&row, fault.name(), now),
+                Err(_) => last_rung(&row, "DEADLINE_EXCEEDED", now),
+            }
         };
         let summary = summary(&row, history, &burst, &thought);
         // A turn that was lost meanwhile did nothing; what is left of it is decided in the last transaction.
         let (done, changed) = self.act(&row, token, first.id, &thought, &summary, &text).await?.unwrap_or_default();
         let reply = Reply { thought: &thought, done: &done, changed: &changed, summary: &summary, first, last };
         self.finish(&row, token, reply).await
+    }
+
+    /// Asks the mind. One that is not there yet, or is being replaced, is asked again while there is time.
+    async fn think(&self, question: Question<'_>) -> Result<Thought, Fault> {
+        loop {
+            let left = Context::current().remaining().unwrap_or_default();
+            match self.mind.think(question.clone()).await {
+                Err(fault) if fault.reason == Reason::Unavailable && left > PATIENCE * 2 => {
+                    tokio::time::sleep(PATIENCE).await
+                }
+                thought => return thought,
+            }
+        }
     }
 
     /// Carries the thought's actions out. None if the turn was lost before anything could be written down.
@@ -272,11 +321,15 @@ impl Engine {
     ) -> Result<Option<(Done, Vec<Effect>)>, Error> {
         let mut done = Done::default();
         let planned: Vec<Planned> = thought.actions.iter().map(|a| complete(a, row, thought, summary, text)).collect();
+        // Counted per kind: a second thought that plans something else beside it still finds the same row.
+        let place =
+            |index: usize| planned[..index].iter().filter(|a| a.action_type == planned[index].action_type).count();
+        let places: Vec<usize> = (0..planned.len()).map(place).collect();
         let rows: Vec<Effect> = planned
             .iter()
-            .enumerate()
-            .filter(|(_, a)| !a.read_only)
-            .map(|(place, a)| effects::row(row, turn, place, a, &self.clock))
+            .zip(&places)
+            .filter(|(a, _)| !a.read_only)
+            .map(|(a, place)| effects::row(row, turn, *place, a, &self.clock))
             .collect();
         let mut ledger = BTreeMap::new();
         if !rows.is_empty() {
@@ -297,7 +350,7 @@ impl Engine {
             ledger = self.store.effects_by_key(row.org, &keys).await?.into_iter().map(|e| (e.key.clone(), e)).collect();
         }
         let mut changed = Vec::new();
-        for (place, action) in planned.into_iter().enumerate() {
+        for (action, place) in planned.into_iter().zip(places) {
             if action.read_only {
                 match self.hands.look(row, &action, self.config.action_wait).await {
                     Ok(result) => done.went_well(None, &action, ActionStatus::Completed, result),
@@ -327,7 +380,7 @@ impl Engine {
         let mut redo = false;
         let lease = self.from_now(self.config.turn_lease);
         let (row, _) = self
-            .change(started.org, started.id, |change| {
+            .change_from(started.clone(), |change| {
                 (more, redo) = (false, false);
                 let up_to = reply.last.seq;
                 let held = change.row().turn.as_ref().is_some_and(|t| t.token == token);
@@ -362,7 +415,7 @@ impl Engine {
             .await?;
         self.hub.tell(row.id, Signal::Presence { who: "ai", typing: false, read_seq: row.last_user_seq });
         if reply.changed.iter().any(|e| e.status == ActionStatus::Pending) {
-            self.wake.notify_one();
+            self.wake.notify_waiters();
         }
         Ok(more || redo)
     }
@@ -447,6 +500,9 @@ impl Reply<'_> {
 
     fn as_draft(&self, change: &mut Change<'_>) {
         let id = change.message(Sender::AiAgent, None, "").id;
+        if let Some(case) = self.done.results.get("case_number").filter(|_| self.done.made_case) {
+            change.row().state.case_number = Some(case.clone());
+        }
         change.commit.draft = Some(Draft {
             id,
             user_message: self.last.id,
@@ -533,6 +589,7 @@ impl Reply<'_> {
         let thought = self.thought;
         // A turn failed if the agent had nothing of its own to say: it refused, or did not know.
         let failed = thought.rung == Rung::Canned && (thought.intent == "oos" || thought.confidence < 0.5);
+        row.state.turn_tries = 0;
         row.state.failed_turns = if failed { row.state.failed_turns + 1 } else { 0 };
         row.state.angry_messages = if thought.sentiment.anger >= 0.5 { row.state.angry_messages + 1 } else { 0 };
         row.state.flow.clone_from(&thought.flow);

@@ -99,6 +99,11 @@ fn optional_id(row: &SqliteRow, column: &str) -> Result<Option<Uuid>, Error> {
     Ok(row.try_get::<Option<&str>, _>(column)?.and_then(|s| Uuid::try_parse(s).ok()))
 }
 
+/// Each organization once, by jumping from one to the next in the index: as many steps as organizations, not as conversations.
+const ORGANIZATIONS: &str = "WITH RECURSIVE o (org) AS (SELECT MIN(org) FROM conversations UNION ALL \
+     SELECT (SELECT MIN(org) FROM conversations WHERE org > o.org) FROM o WHERE o.org IS NOT NULL) \
+     SELECT org FROM o WHERE org IS NOT NULL";
+
 const CONVERSATION: &str = "SELECT c.*, (SELECT e.body FROM escalations e WHERE e.conversation_id = c.id \
      ORDER BY e.created_at DESC LIMIT 1) AS escalation FROM conversations c";
 
@@ -181,12 +186,13 @@ fn effect(row: &SqliteRow) -> Result<Effect, Error> {
     })
 }
 
-async fn put_conversation(tx: &mut SqliteConnection, c: &Conversation, expect: (u64, u64)) -> Result<bool, Error> {
+async fn put_conversation(tx: &mut SqliteConnection, commit: &Commit) -> Result<bool, Error> {
+    let (c, expect) = (&commit.next, commit.expect);
     let done = sqlx::query(
         "UPDATE conversations SET status = ?, owner = ?, seq = ?, owner_epoch = ?, assigned_to = ?, language = ?, context = ?, \
          state = ?, last_user_seq = ?, answered_seq = ?, turn_token = ?, turn_until = ?, last_activity_at = ?, ended_at = ?, \
          resolution_type = ?, assumed = ?, rating = ?, rating_comment = ?, response_count = ?, response_micros = ? \
-         WHERE id = ? AND org = ? AND seq = ? AND owner_epoch = ?",
+         WHERE id = ? AND org = ? AND seq = ? AND owner_epoch = ? AND turn_token IS ?",
     )
     .bind(c.status.name())
     .bind(c.owner.name())
@@ -212,6 +218,7 @@ async fn put_conversation(tx: &mut SqliteConnection, c: &Conversation, expect: (
     .bind(c.org.to_string())
     .bind(expect.0 as i64)
     .bind(expect.1 as i64)
+    .bind(commit.expect_turn.map(|t| t.to_string()))
     .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -441,7 +448,7 @@ impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
         let c = &commit.next;
         let mut tx = self.0.write().await?;
-        if !put_conversation(&mut tx, c, commit.expect).await? {
+        if !put_conversation(&mut tx, &commit).await? {
             return Ok(Committed::Conflict);
         }
         for event in &commit.events {
@@ -495,7 +502,7 @@ impl Store for SqliteStore {
 
     async fn messages(&self, org: Uuid, id: Uuid, after: u64, limit: u32) -> Result<Vec<Message>, Error> {
         let rows = sqlx::query(
-            "SELECT * FROM messages WHERE conversation_id = ? AND org = ? AND seq > ? ORDER BY seq LIMIT ?",
+            "SELECT *, NULL AS receipt FROM messages WHERE conversation_id = ? AND org = ? AND seq > ? ORDER BY seq LIMIT ?",
         )
         .bind(id.to_string())
         .bind(org.to_string())
@@ -504,6 +511,21 @@ impl Store for SqliteStore {
         .fetch_all(self.0.read())
         .await?;
         rows.iter().map(message).collect()
+    }
+
+    async fn history(&self, org: Uuid, id: Uuid, up_to: u64, limit: u32) -> Result<Vec<Message>, Error> {
+        let rows = sqlx::query(
+            "SELECT id, seq, sender_type, sender_id, content, content_type, '[]' AS attachments, intent, intent_confidence, \
+             sentiment_score, '[]' AS entities, '[]' AS citations, '{}' AS metadata, created_at, client_message_id, \
+             NULL AS outcome FROM messages WHERE conversation_id = ? AND org = ? AND seq <= ? ORDER BY seq DESC LIMIT ?",
+        )
+        .bind(id.to_string())
+        .bind(org.to_string())
+        .bind(i64::try_from(up_to).unwrap_or(i64::MAX))
+        .bind(limit)
+        .fetch_all(self.0.read())
+        .await?;
+        rows.iter().rev().map(message).collect()
     }
 
     async fn latest_messages(&self, org: Uuid, id: Uuid, up_to: u64, limit: u32) -> Result<Vec<Message>, Error> {
@@ -552,13 +574,22 @@ impl Store for SqliteStore {
         Ok(events)
     }
 
-    async fn message_by_client_id(&self, org: Uuid, id: Uuid, client_id: &str) -> Result<Option<Message>, Error> {
-        let row = sqlx::query("SELECT * FROM messages WHERE conversation_id = ? AND client_message_id = ? AND org = ?")
-            .bind(id.to_string())
-            .bind(client_id)
-            .bind(org.to_string())
-            .fetch_optional(self.0.read())
-            .await?;
+    async fn message_by_client_id(
+        &self,
+        org: Uuid,
+        id: Uuid,
+        sender: Sender,
+        client_id: &str,
+    ) -> Result<Option<Message>, Error> {
+        let row = sqlx::query(
+            "SELECT * FROM messages WHERE conversation_id = ? AND sender_type = ? AND client_message_id = ? AND org = ?",
+        )
+        .bind(id.to_string())
+        .bind(name(&sender)?)
+        .bind(client_id)
+        .bind(org.to_string())
+        .fetch_optional(self.0.read())
+        .await?;
         row.as_ref().map(message).transpose()
     }
 
@@ -840,7 +871,8 @@ impl Store for SqliteStore {
 
     async fn idle(&self, since: Timestamp, limit: u32) -> Result<Vec<(Uuid, Uuid)>, Error> {
         self.pairs(
-            "SELECT org, id FROM conversations WHERE status IN ('active', 'waiting') AND last_activity_at <= ? LIMIT ?",
+            "SELECT org, id FROM conversations WHERE status IN ('active', 'waiting') AND last_activity_at <= ? \
+             AND answered_seq >= last_user_seq AND turn_token IS NULL LIMIT ?",
             since,
             limit,
         )
@@ -889,14 +921,14 @@ impl Store for SqliteStore {
     }
 
     async fn organizations(&self) -> Result<Vec<Uuid>, Error> {
-        let rows: Vec<String> =
-            sqlx::query_scalar("SELECT DISTINCT org FROM conversations").fetch_all(self.0.read()).await?;
+        let rows: Vec<String> = sqlx::query_scalar(ORGANIZATIONS).fetch_all(self.0.read()).await?;
         Ok(rows.iter().filter_map(|r| Uuid::try_parse(r).ok()).collect())
     }
 
     async fn by_case(&self, org: Uuid, case_number: &str) -> Result<Option<Uuid>, Error> {
         let found: Option<String> = sqlx::query_scalar(
-            "SELECT id FROM conversations WHERE org = ? AND json_extract(state, '$.case_number') = ? ORDER BY created_at DESC LIMIT 1",
+            "SELECT conversation_id FROM effects WHERE org = ? AND action_type = 'create_case' \
+             AND json_extract(result, '$.case_number') = ? ORDER BY id DESC LIMIT 1",
         )
         .bind(org.to_string())
         .bind(case_number)

@@ -42,6 +42,8 @@ pub enum Say {
     Escalate,
     /// Fails.
     Fail,
+    /// Is not there for the first so many questions.
+    Late(u32),
 }
 
 pub struct FakeMind {
@@ -65,8 +67,13 @@ impl Mind for FakeMind {
             read_only: false,
         };
         let (reply, actions, verdict, rung) = match say {
+            Say::Late(left) if left > 0 => {
+                *self.say.lock().expect("lock") = Say::Late(left - 1);
+                self.gate.add_permits(1);
+                return Err(Fault::new(Reason::Unavailable, "is starting"));
+            }
             Say::Fail => return Err(Fault::new(Reason::AiProcessingFailed, "scripted")),
-            Say::Echo => (format!("{n}: {}", q.text), vec![], Verdict::Reply, Rung::Extract),
+            Say::Echo | Say::Late(_) => (format!("{n}: {}", q.text), vec![], Verdict::Reply, Rung::Extract),
             Say::OpenCase => ("Your case is {action.case_number}.".into(), vec![case], Verdict::Reply, Rung::Flow),
             Say::Escalate => (
                 "A person takes over, case {action.case_number}.".into(),
@@ -107,6 +114,8 @@ pub struct FakeTargets {
     pub calls: AtomicU32,
     /// Answers that get lost after the work was done.
     pub lose: AtomicU32,
+    /// Orders that are refused for good.
+    pub refuse: AtomicU32,
     pub changes: Mutex<Vec<Change>>,
 }
 
@@ -114,6 +123,9 @@ pub struct FakeTargets {
 impl Targets for FakeTargets {
     async fn carry_out(&self, order: Order<'_>) -> Result<Result_, Fault> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+            return Err(Fault::field("subject", "is not what the org takes"));
+        }
         let number = {
             let mut cases = self.cases.lock().expect("lock");
             let next = format!("{:08}", cases.len() + 1);
@@ -180,7 +192,7 @@ impl Rig {
             store: Arc::new(store.clone()),
             mind: mind.clone(),
             hands: Hands { targets: targets.clone(), clock: clock.clone() },
-            hub: Hub::default(),
+            hub: Arc::new(Hub::default()),
             clock,
             config: config(folder),
             wake: tokio::sync::Notify::new(),

@@ -149,7 +149,7 @@ async fn an_effect_whose_answer_is_lost_happens_once_and_is_told_later() {
     let mut watch = rig.engine.hub.watch(row.id);
     rig.work();
     rig.engine.clock.advance(SignedDuration::from_secs(3));
-    rig.engine.wake.notify_one();
+    rig.engine.wake.notify_waiters();
     rig.until(&mut watch, status("case_created")).await;
     let row = rig.load(&row).await;
     assert_eq!(row.escalation.and_then(|e| e.case_number).as_deref(), Some("00000001"));
@@ -237,7 +237,7 @@ async fn a_quiet_day_closes_a_conversation_by_what_was_open() {
     let mut watches = [rig.engine.hub.watch(answered.id), rig.engine.hub.watch(silent.id)];
     rig.work();
     rig.engine.clock.advance(SignedDuration::from_hours(25));
-    rig.engine.wake.notify_one();
+    rig.engine.wake.notify_waiters();
     rig.until(&mut watches[0], status("assumed_resolved")).await;
     rig.until(&mut watches[1], status("abandoned")).await;
     let answered = rig.load(&answered).await;
@@ -250,7 +250,7 @@ async fn a_quiet_day_closes_a_conversation_by_what_was_open() {
     rig.say(&answered, "one more thing").await.expect("answers");
     assert_eq!(rig.load(&answered).await.status, Status::Active);
     rig.engine.clock.advance(SignedDuration::from_hours(25));
-    rig.engine.wake.notify_one();
+    rig.engine.wake.notify_waiters();
     rig.until(&mut watches[0], status("assumed_resolved")).await;
     rig.engine.clock.advance(SignedDuration::from_hours(24 * 8));
     let next = rig.engine.continued(rig.load(&answered).await).await.expect("continues");
@@ -267,7 +267,7 @@ async fn a_missed_deadline_raises_the_priority_once() {
     let mut watch = rig.engine.hub.watch(row.id);
     rig.work();
     rig.engine.clock.advance(SignedDuration::from_hours(5));
-    rig.engine.wake.notify_one();
+    rig.engine.wake.notify_waiters();
     rig.until(&mut watch, status("sla_breached")).await;
     let escalation = rig.load(&row).await.escalation.expect("hand-off");
     assert_eq!((escalation.priority, escalation.breached), (Priority::High, true));
@@ -306,4 +306,99 @@ async fn nobody_sees_anothers_conversation() {
     assert!(rig.engine.assign(&caller(Role::Admin, Uuid::now_v7()), row.id, None).await.is_err());
     assert_eq!(rig.load(&row).await.seq, 0);
     let _kept = Arc::clone(&rig.engine);
+}
+
+#[tokio::test]
+async fn a_mind_that_starts_later_is_waited_for() {
+    let folder = tempdir().expect("folder");
+    let rig = Rig::start(folder.path()).await;
+    *rig.mind.say.lock().expect("lock") = Say::Late(2);
+    let row = rig.begin().await;
+    let outcome = rig.say(&row, "hello").await.expect("answers");
+    assert_eq!((outcome.rung, outcome.status), (Some(Rung::Extract), Status::Active));
+}
+
+#[tokio::test]
+async fn a_long_queue_is_answered_oldest_first_and_whole() {
+    let folder = tempdir().expect("folder");
+    let rig = Rig::start(folder.path()).await;
+    let row = rig.begin().await;
+    rig.mind.gate.forget_permits(1_000_000);
+    let texts: Vec<String> = (0..45).map(|i| format!("m{i}.")).collect();
+    let (outcomes, ()) = tokio::join!(futures::future::join_all(texts.iter().map(|t| rig.say(&row, t))), async {
+        while rig.load(&row).await.last_user_seq < 45 {
+            tokio::task::yield_now().await;
+        }
+        rig.mind.gate.add_permits(100);
+    });
+    assert!(outcomes.into_iter().all(|o| o.expect("answers").response.is_some()));
+    let replies = rig.transcript(&row).await;
+    let replies: Vec<String> = replies.into_iter().filter(|(s, _)| *s == Sender::AiAgent).map(|(_, t)| t).collect();
+    for text in texts {
+        assert_eq!(replies.iter().filter(|r| r.contains(&text)).count(), 1, "{text} is in exactly one turn");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_an_answer_is_never_idle() {
+    let folder = tempdir().expect("folder");
+    let rig = Rig::start(folder.path()).await;
+    let row = rig.begin().await;
+    rig.mind.gate.forget_permits(1_000_000);
+    let (engine, lost, message) = (rig.engine.clone(), row.clone(), incoming(&rig.customer, "hello?", None));
+    let asking = tokio::spawn(async move { engine.converse(&lost, message).await });
+    rig.mind.thinking.acquire().await.expect("open").forget();
+    rig.engine.clock.advance(SignedDuration::from_hours(48));
+    let since = rig.engine.before_now(rig.engine.config.idle_after);
+    assert!(rig.engine.store.idle(since, 10).await.expect("reads").is_empty());
+    rig.mind.gate.add_permits(1);
+    assert!(asking.await.expect("joins").expect("answers").response.is_some());
+}
+
+#[tokio::test]
+async fn a_human_who_leaves_without_a_word_leaves_the_answer_to_the_ai() {
+    let folder = tempdir().expect("folder");
+    let rig = Rig::start(folder.path()).await;
+    let row = rig.begin().await;
+    rig.engine.assign(&rig.agent, row.id, None).await.expect("takes over");
+    assert_eq!(rig.say(&row, "anybody there?").await.expect("is stored").response, None);
+    let mut watch = rig.engine.hub.watch(row.id);
+    rig.engine.release(&rig.agent, row.id).await.expect("gives back");
+    rig.work();
+    rig.until(&mut watch, |kind| matches!(kind, EventKind::Message(m) if m.content == "1: anybody there?")).await;
+}
+
+#[tokio::test]
+async fn an_effect_that_is_given_up_goes_to_a_human() {
+    let folder = tempdir().expect("folder");
+    let rig = Rig::start(folder.path()).await;
+    *rig.mind.say.lock().expect("lock") = Say::OpenCase;
+    // The first answer is lost; on the second try the org refuses for good.
+    rig.targets.lose.store(1, std::sync::atomic::Ordering::SeqCst);
+    let row = rig.begin().await;
+    rig.say(&row, "open a case").await.expect("answers");
+    rig.targets.refuse.store(1, std::sync::atomic::Ordering::SeqCst);
+    let mut watch = rig.engine.hub.watch(row.id);
+    rig.work();
+    rig.engine.clock.advance(SignedDuration::from_secs(3));
+    rig.until(&mut watch, status("effect_failed")).await;
+    let row = rig.load(&row).await;
+    assert_eq!((row.status, row.owner), (Status::Escalated, Owner::None));
+    let (effects, _) = rig.engine.store.effects(rig.org, None, 10, "").await.expect("reads");
+    assert_eq!(effects.iter().map(|e| e.status).collect::<Vec<_>>(), [ActionStatus::Failed]);
+}
+
+#[tokio::test]
+async fn an_agent_and_a_customer_count_their_ids_apart() {
+    let folder = tempdir().expect("folder");
+    let rig = Rig::start(folder.path()).await;
+    let row = rig.begin().await;
+    rig.say_as(&row, "hello", Some("1")).await.expect("answers");
+    rig.engine.assign(&rig.agent, row.id, None).await.expect("takes over");
+    let words = switchboard_conversation::turn::Incoming {
+        sender: Sender::HumanAgent,
+        ..incoming(&rig.agent, "Hi, I'm Kim.", Some("1"))
+    };
+    let seen = rig.load(&row).await;
+    rig.engine.speak(&rig.agent, &seen, words).await.expect("is another message");
 }
