@@ -38,7 +38,7 @@ pub fn run(tier: Tier) -> Result {
         let deny = cargo_deny()?;
         crate::shell::run(command(
             &deny.display().to_string(),
-            &["check", "--hide-inclusion-graph", "bans", "licenses", "sources"],
+            &["--log-level", "error", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"],
         ))
     })?;
     step("protos: lint, format", protos)?;

@@ -1,7 +1,7 @@
 //! What clients send, read strictly: bodies, query parameters, ids in paths, headers.
 //!
 //! In: a request. Out: a typed value, or a refusal that names the field. Never: an unknown field passed over, U+0000, more
-//! than [`LIMIT`] bytes in memory, a deeper nesting than serde_json's own limit of 128.
+//! than [`LIMIT`] bytes in memory, a field nested deeper than [`DEPTH`].
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
@@ -18,6 +18,9 @@ use crate::error::Refusal;
 
 /// Largest body. A message of 5000 characters with an attachment of some hundred KiB fits; uploads are not taken here.
 pub(crate) const LIMIT: usize = 1024 * 1024;
+
+/// Levels of objects and arrays in one field. Protobuf readers give up at 100 levels and a JSON level takes three of theirs.
+const DEPTH: usize = 16;
 
 /// A JSON body. No body at all counts as `{}`: what is required is named then.
 pub(crate) struct Strict<T>(pub(crate) T);
@@ -86,6 +89,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
         path.reverse();
         return Err(Fault::field(path.join(".").replace(".[", "["), "must not contain U+0000"));
     }
+    let mut fields = value.as_object().into_iter().flatten();
+    if let Some((name, _)) = fields.find(|(_, field)| is_deeper(field, DEPTH)) {
+        return Err(Fault::field(name.as_str(), format!("must not be nested deeper than {DEPTH} levels")));
+    }
     serde_path_to_error::deserialize(value).map_err(|e| {
         let path = e.path().to_string();
         field_error(&path, &e.into_inner().to_string())
@@ -114,6 +121,15 @@ fn has_nul(value: &Value, path: &mut Vec<String>) -> bool {
             }
             found
         }),
+        _ => false,
+    }
+}
+
+/// True if objects and arrays are nested deeper than this many levels. serde_json's own limit of 128 bounds the recursion.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(map) => levels == 0 || map.values().any(|item| is_deeper(item, levels - 1)),
         _ => false,
     }
 }
@@ -245,6 +261,9 @@ mod tests {
         assert_eq!(refused(r#"{"content":"x","inner":[{"size":1,"more":2}]}"#).0, "inner[0].more");
         assert_eq!(refused(r#"{"content":"a\u0000b"}"#), ("content".into(), "must not contain U+0000".into()));
         assert_eq!(refused(r#"{"content":"x","metadata":{"a":["\u0000"]}}"#).0, "metadata.a[0]");
+        let deep = |n| format!(r#"{{"content":"x","metadata":{}{}}}"#, "[".repeat(n), "]".repeat(n));
+        assert_eq!(refused(&deep(17)), ("metadata".into(), "must not be nested deeper than 16 levels".into()));
+        assert!(parse::<Outer>(deep(16).as_bytes()).is_ok());
         assert_eq!(refused("[]").0, "");
     }
 

@@ -88,9 +88,9 @@ pub(crate) fn message_received(message: switchboard_proto::events::v1::Message, 
     Frame::new("message_received", Some(seq), data)
 }
 
-/// The final word of a turn.
-pub(crate) fn final_response(outcome: TurnOutcome) -> Frame {
-    let response = view::MessageResponse::from(outcome);
+/// The final word of a turn, as staff or the customer see it.
+pub(crate) fn final_response(staff: bool, outcome: TurnOutcome) -> Frame {
+    let response = view::MessageResponse::seen_by(staff, outcome);
     let actions = response.suggested_actions.clone();
     Frame::new("ai_response", Some(response.seq), FinalResponse { response, done: true, actions })
 }
@@ -101,6 +101,8 @@ pub(crate) struct Watch {
     pub(crate) id: String,
     /// The newest durable event that was passed on.
     pub(crate) seen: u64,
+    /// Whether the watcher works for the organization.
+    staff: bool,
     status: String,
     owner: String,
     escalation: Option<view::Escalation>,
@@ -116,12 +118,13 @@ pub(crate) enum Seen {
 
 impl Watch {
     /// A watcher that has seen everything up to here.
-    pub(crate) fn new(id: String, seen: u64) -> Self {
-        Watch { id, seen, ..Watch::default() }
+    pub(crate) fn new(staff: bool, id: String, seen: u64) -> Self {
+        Watch { id, seen, staff, ..Watch::default() }
     }
 
-    /// Notes where the conversation stands.
+    /// Notes where the conversation stands. Who claims to have seen more than there is would be told nothing for long.
     pub(crate) fn stands(&mut self, c: &Conversation) {
+        self.seen = self.seen.min(c.seq);
         self.status = word::<ConversationStatus>(c.status).unwrap_or_default();
         self.owner = word::<Owner>(c.owner).unwrap_or_default();
     }
@@ -132,7 +135,7 @@ impl Watch {
     }
 
     pub(crate) fn set_escalation(&mut self, escalation: Option<switchboard_proto::events::v1::Escalation>) {
-        self.escalation = escalation.map(Into::into);
+        self.escalation = escalation.map(|e| view::Escalation::seen_by(self.staff, e));
     }
 
     /// Where the conversation stands, as the answer to `connect`.
@@ -212,7 +215,7 @@ impl Watch {
                 if outcome.escalation.is_some() {
                     self.set_escalation(outcome.escalation.clone());
                 }
-                Some(Seen::Other(final_response(outcome)))
+                Some(Seen::Other(final_response(self.staff, outcome)))
             }
             SenderType::HumanAgent => {
                 let seq = message.seq;

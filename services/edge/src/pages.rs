@@ -90,6 +90,14 @@ async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Answer<Response>
     file(if name.ends_with(".html") { "" } else { &name }, &headers)
 }
 
+/// Nothing: pages name their icon. Browsers ask here wherever a page names none, and would log a 404 as an error.
+#[utoipa::path(get, path = "/favicon.ico", operation_id = "getFavicon", tag = "Pages", security(()), responses(
+    (status = 204, description = "Nothing")))]
+async fn favicon() -> impl IntoResponse {
+    // A week: it does not change with a release.
+    (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "max-age=604800")])
+}
+
 pub(crate) fn routes() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .routes(routes!(start))
@@ -98,4 +106,5 @@ pub(crate) fn routes() -> OpenApiRouter<Edge> {
         .routes(routes!(reset))
         .routes(routes!(widget))
         .routes(routes!(asset))
+        .routes(routes!(favicon))
 }

@@ -158,8 +158,9 @@ pub(crate) struct ConversationDetail {
     pub(crate) satisfaction_feedback: Option<String>,
 }
 
-impl From<conversation::GetConversationStateResponse> for ConversationDetail {
-    fn from(s: conversation::GetConversationStateResponse) -> Self {
+impl ConversationDetail {
+    /// As staff or the customer see it.
+    pub(crate) fn seen_by(staff: bool, s: conversation::GetConversationStateResponse) -> Self {
         let m = s.metrics.unwrap_or_default();
         ConversationDetail {
             escalated: m.escalation_count > 0 || s.escalation.is_some(),
@@ -167,7 +168,7 @@ impl From<conversation::GetConversationStateResponse> for ConversationDetail {
             conversation: s.conversation.unwrap_or_default().into(),
             messages: s.messages.into_iter().map(Message::from).collect(),
             context: object(s.context),
-            escalation: s.escalation.map(Escalation::from),
+            escalation: s.escalation.map(|e| Escalation::seen_by(staff, e)),
             message_count: m.total_messages,
             ai_confidence_avg: m.ai_confidence_avg,
             sentiment_score: m.sentiment_score,
@@ -284,8 +285,9 @@ pub(crate) struct MessageResponse {
     pub(crate) language: Option<String>,
 }
 
-impl From<events::TurnOutcome> for MessageResponse {
-    fn from(o: events::TurnOutcome) -> Self {
+impl MessageResponse {
+    /// As staff or the customer see it.
+    pub(crate) fn seen_by(staff: bool, o: events::TurnOutcome) -> Self {
         MessageResponse {
             message_id: some(o.message_id),
             user_message_id: o.user_message_id,
@@ -299,7 +301,7 @@ impl From<events::TurnOutcome> for MessageResponse {
             suggested_actions: o.suggested_actions.into_iter().map(Action::from).collect(),
             citations: o.citations.into_iter().map(Citation::from).collect(),
             requires_escalation: o.requires_escalation,
-            escalation: o.escalation.map(Escalation::from),
+            escalation: o.escalation.map(|e| Escalation::seen_by(staff, e)),
             status: word::<ConversationStatus>(o.status).unwrap_or_default(),
             owner: word::<Owner>(o.owner).unwrap_or_default(),
             rung: word::<Rung>(o.rung),
@@ -409,15 +411,19 @@ pub(crate) struct Escalation {
     #[schema(required, format = DateTime)]
     pub(crate) sla_deadline: Option<String>,
     pub(crate) resolved_at: Option<String>,
+    /// Null for customers.
     pub(crate) resolution_notes: Option<String>,
+    /// Null for customers.
     pub(crate) resolved_by: Option<String>,
     pub(crate) created_at: Option<String>,
-    /// What the human should know, in a few lines.
+    /// What the human should know, in a few lines; null for customers.
     pub(crate) summary: Option<String>,
 }
 
-impl From<events::Escalation> for Escalation {
-    fn from(e: events::Escalation) -> Self {
+impl Escalation {
+    /// As staff or the customer see it: what colleagues write for each other stays among them.
+    pub(crate) fn seen_by(staff: bool, e: events::Escalation) -> Self {
+        let internal = |text: String| some(text).filter(|_| staff);
         Escalation {
             reason: e.reason,
             priority: word::<Priority>(e.priority).unwrap_or_else(|| "medium".to_owned()),
@@ -427,10 +433,10 @@ impl From<events::Escalation> for Escalation {
             assigned_at: time(&e.assign_time),
             sla_deadline: time(&e.sla_deadline),
             resolved_at: time(&e.resolve_time),
-            resolution_notes: some(e.resolution_notes),
-            resolved_by: some(e.resolved_by),
+            resolution_notes: internal(e.resolution_notes),
+            resolved_by: internal(e.resolved_by),
             created_at: time(&e.create_time),
-            summary: some(e.summary),
+            summary: internal(e.summary),
         }
     }
 }

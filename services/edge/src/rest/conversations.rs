@@ -110,10 +110,11 @@ async fn create(
     RetryKey(key): RetryKey,
     Strict(new): Strict<NewConversation>,
 ) -> Answer<Response> {
+    let staff = Caller::current()?.is_staff();
     let made = start(&app, new, key.unwrap_or_default()).await?;
     let conversation = Conversation::from(made.conversation.unwrap_or_default());
     let location = [(header::LOCATION, format!("/v1/conversations/{}", conversation.id))];
-    let body = CreatedConversation { conversation, reply: made.reply.map(MessageResponse::from) };
+    let body = CreatedConversation { conversation, reply: made.reply.map(|o| MessageResponse::seen_by(staff, o)) };
     Ok((StatusCode::CREATED, location, Json(body)).into_response())
 }
 
@@ -152,7 +153,7 @@ fn etag(seq: u64) -> [(header::HeaderName, String); 1] {
         headers(("ETag" = String, description = "Its newest seq, quoted; for If-Match")))))]
 async fn get(State(app): State<Edge>, Ids([conversation_id]): Ids<1>) -> Answer<Response> {
     let state = app.conversation().get_conversation_state(pb::GetConversationStateRequest { conversation_id }).await?;
-    let detail = ConversationDetail::from(state.into_inner());
+    let detail = ConversationDetail::seen_by(Caller::current()?.is_staff(), state.into_inner());
     Ok((etag(detail.conversation.seq), Json(detail)).into_response())
 }
 

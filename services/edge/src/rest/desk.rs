@@ -35,7 +35,8 @@ impl From<pb::QueueItem> for QueueItem {
     fn from(item: pb::QueueItem) -> Self {
         QueueItem {
             conversation: item.conversation.unwrap_or_default().into(),
-            escalation: item.escalation.unwrap_or_default().into(),
+            // The queue is for staff.
+            escalation: Escalation::seen_by(true, item.escalation.unwrap_or_default()),
         }
     }
 }

@@ -13,7 +13,7 @@ use switchboard_proto::{
     events::v1::{ContentType, TurnOutcome},
     types::v1 as types,
 };
-use switchboard_runtime::{Context, validate::Check};
+use switchboard_runtime::{Caller, Context, validate::Check};
 use tonic::{Status, Streaming};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -135,7 +135,7 @@ async fn send(
         return stream_reply(app, ask).await;
     }
     let outcome = app.conversation().process_message(ask).await?.into_inner().outcome.unwrap_or_default();
-    Ok(Json(MessageResponse::from(outcome)).into_response())
+    Ok(Json(MessageResponse::seen_by(Caller::current()?.is_staff(), outcome)).into_response())
 }
 
 /// Opens the events of a conversation.
@@ -176,14 +176,15 @@ async fn stream_reply(app: Edge, mut ask: pb::ProcessMessageRequest) -> Answer<R
     let (context, client) = (Context::current(), app.conversation());
     // The turn goes on if the client goes away: its message is stored.
     let mut turn = tokio::spawn(context.scope(async move { { client }.process_message(ask).await }));
-    let (mut watch, mut over) = (Watch::new(id, 0), false);
+    let staff = Caller::current()?.is_staff();
+    let (mut watch, mut over) = (Watch::new(staff, id, 0), false);
     loop {
         tokio::select! {
             biased;
             event = events.message(), if !over => match event?.map(|e| watch.take(e)) {
                 Some(Some(Seen::Message { frame, client_message_id, .. })) if client_message_id == mine => {
                     let rest = Context::current().scope(async move {
-                        outcome(turn.await).map_or_else(|fault| problem_frame(&fault), final_response)
+                        outcome(turn.await).map_or_else(|fault| problem_frame(&fault), |o| final_response(staff, o))
                     });
                     let frames = futures::stream::iter([frame]).chain(futures::stream::once(rest));
                     return Ok(sse::answer(&app, frames));
@@ -196,7 +197,8 @@ async fn stream_reply(app: Edge, mut ask: pb::ProcessMessageRequest) -> Answer<R
                 let outcome = outcome(done)?;
                 let message = answered(&app, &outcome).await?;
                 let first = message.map(|m| crate::events::message_received(m, &mine));
-                return Ok(sse::answer(&app, futures::stream::iter(first.into_iter().chain([final_response(outcome)]))));
+                let frames = first.into_iter().chain([final_response(staff, outcome)]);
+                return Ok(sse::answer(&app, futures::stream::iter(frames)));
             }
         }
     }
@@ -258,7 +260,8 @@ async fn watch(State(app): State<Edge>, Ids([conversation_id]): Ids<1>, headers:
         }
     };
     let events = subscribe(&app, &conversation_id, last).await?;
-    Ok(sse::answer(&app, frames(events, Watch::new(conversation_id, last.unwrap_or_default()))))
+    let watch = Watch::new(Caller::current()?.is_staff(), conversation_id, last.unwrap_or_default());
+    Ok(sse::answer(&app, frames(events, watch)))
 }
 
 /// The frames of a stream of events. It ends where the stream does: the client resumes after the last it saw.

@@ -46,7 +46,7 @@ use crate::{
 
 /// Bad frames in a row before the connection is closed: a client that is wrong, not one that slipped.
 const BAD_FRAMES: u32 = 5;
-/// Messages over the rate limit in a row before the connection is closed.
+/// Messages and joins over the rate limit in a row before the connection is closed.
 const OVER_LIMIT: u32 = 5;
 /// Messages of one connection that are being answered at once.
 const TURNS: usize = 16;
@@ -129,6 +129,8 @@ struct Session {
     over: u32,
     last_sign: Instant,
     last_presence: Option<Instant>,
+    /// Conversations whose others were told that this client types.
+    typing: HashSet<Uuid>,
 }
 
 /// Runs a connection to its end.
@@ -149,6 +151,7 @@ pub(super) async fn run(app: Edge, socket: WebSocket, caller: Arc<Caller>, conte
         over: 0,
         last_sign: Instant::now(),
         last_presence: None,
+        typing: HashSet::new(),
     };
     let end = on_path("/ws".to_owned(), session.until_end()).await;
     match end {
@@ -272,12 +275,19 @@ impl Session {
     }
 
     async fn connect(&mut self, connect: Connect) -> Result<Result<(), Fault>, End> {
+        if let Err(fault) = self.admitted(None).await? {
+            return Ok(Err(fault));
+        }
         if let Some(acks) = connect.acks {
             self.acks = acks;
         }
         // Whoever asks for more than the answer is served in the order of the events.
         self.plain &= !(connect.acks == Some(true) || connect.deltas == Some(true));
         let fresh = connect.conversation_id.is_none();
+        // Or it would be made and watched by nobody.
+        if fresh && let Err(fault) = self.has_room() {
+            return Ok(Err(fault));
+        }
         let id = match conversation_for(&self.app, connect.conversation_id, connect.user_id, connect.channel).await {
             Ok(id) => id,
             Err(fault) => return Ok(Err(fault)),
@@ -285,23 +295,30 @@ impl Session {
         self.join(id, if fresh { None } else { connect.last_seq }, true).await
     }
 
+    /// Counts a frame that costs as much as a request. Whoever goes on over the limit is shown the door.
+    async fn admitted(&mut self, client_message_id: Option<&str>) -> Result<Result<(), Fault>, End> {
+        let Some(limiter) = &self.app.limiter else { return Ok(Ok(())) };
+        let decision = limiter.take(&format!("{}/{}", self.caller.org, self.caller.user)).await;
+        if decision.admitted {
+            self.over = 0;
+            return Ok(Ok(()));
+        }
+        let fault = limiter.refusal(decision);
+        self.over += 1;
+        if self.over < OVER_LIMIT {
+            return Ok(Err(fault));
+        }
+        self.error(fault, client_message_id).await?;
+        Err(End::Close(4429, "too many messages"))
+    }
+
     async fn message(
         &mut self,
         conversation_id: Option<String>,
         message: NewMessage,
     ) -> Result<Result<(), Fault>, End> {
-        if let Some(limiter) = &self.app.limiter {
-            let decision = limiter.take(&format!("{}/{}", self.caller.org, self.caller.user)).await;
-            if !decision.admitted {
-                self.over += 1;
-                let fault = limiter.refusal(decision);
-                if self.over >= OVER_LIMIT {
-                    self.error(fault, message.client_message_id.as_deref()).await?;
-                    return Err(End::Close(4429, "too many messages"));
-                }
-                return Ok(Err(fault));
-            }
-            self.over = 0;
+        if let Err(fault) = self.admitted(message.client_message_id.as_deref()).await? {
+            return Ok(Err(fault));
         }
         if self.turns.len() >= TURNS {
             let detail = "Too many messages of this connection are being answered. Wait for an answer.";
@@ -353,15 +370,23 @@ impl Session {
             let fault = Fault::field("conversation_id", "must be a UUID");
             return self.error(fault, None).await;
         };
+        // That somebody stopped is passed on always, or they would seem to type for ever; but once, or it would be a way
+        // around the pace.
+        let stopped = !typing && read_seq == 0;
         let soon = self.last_presence.is_some_and(|t| t.elapsed() < PRESENCE);
-        // That somebody stopped is passed on always, or they would seem to type for ever.
-        if soon && (typing || read_seq > 0) {
+        let nothing_new = if stopped { !self.typing.remove(&id) } else { soon };
+        if nothing_new {
             return Ok(());
         }
         self.last_presence = Some(Instant::now());
         let ask = pb::SignalPresenceRequest { conversation_id: id.to_string(), typing, read_seq };
         match self.app.conversation().signal_presence(ask).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if typing {
+                    self.typing.insert(id);
+                }
+                Ok(())
+            }
             Err(status) => self.or_error(Err(Fault::from(status)), None).await,
         }
     }

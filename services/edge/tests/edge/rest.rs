@@ -404,3 +404,40 @@ async fn server_sent_events_resume_and_a_reply_streams() {
     assert_eq!(again, first);
     problem(stream(json!({ "content": "other", "client_message_id": "c" })).await, 409).await;
 }
+
+#[tokio::test]
+async fn what_is_nested_too_deeply_is_named() {
+    let edge = start(unlimited()).await;
+    let customer = edge.client(Role::Customer);
+    let nested = |levels| (0..levels).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let create =
+        async |metadata| customer.post("/v1/conversations", json!({ "channel": "web", "metadata": metadata })).await;
+    let refused = problem(create(nested(17)).await, 400).await;
+    assert_eq!(refused["errors"][0]["field"], "metadata");
+    let made = create(nested(16)).await;
+    assert_eq!(made.status(), 201);
+    let made: Value = made.json().await.expect("JSON");
+    assert_eq!(made["metadata"], nested(16));
+    let patch = async |value| {
+        let path = format!("/v1/conversations/{}/context", made["id"].as_str().expect("an id"));
+        let request = customer.request("PATCH", &path).header("if-match", "*");
+        request.json(&json!({ "plan": value })).send().await.expect("an answer")
+    };
+    assert_eq!(problem(patch(nested(40)).await, 400).await["errors"][0]["field"], "plan");
+    assert_eq!(patch(nested(16)).await.status(), 200);
+}
+
+#[tokio::test]
+async fn pages_ask_for_nothing_that_is_not_there() {
+    let edge = start(unlimited()).await;
+    let get = async |path: &str| edge.http.get(edge.url(path)).send().await.expect("an answer");
+    assert_eq!(get("/favicon.ico").await.status(), 204);
+    for page in ["/chat", "/docs", "/reset"] {
+        let html = get(page).await.text().await.expect("text");
+        for link in html.split("=\"/").skip(1) {
+            let link = format!("/{}", link.split('"').next().expect("an end"));
+            assert!(get(&link).await.status().is_success(), "{page}: {link}");
+        }
+        assert!(html.contains("/assets/icon.svg"), "{page}");
+    }
+}

@@ -10,7 +10,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 
-use crate::support::{Client, Edge, start};
+use crate::support::{Client, Edge, INTERNAL, start};
 
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
@@ -269,4 +269,117 @@ async fn messages_over_the_limit_are_refused_and_then_the_connection() {
     let (before, code) = socket.until_closed().await;
     let refused = before.iter().filter(|f| f.to_text().is_ok_and(|t| t.contains("RATE_LIMITED"))).count();
     assert_eq!((refused, code), (5, 4429));
+}
+
+#[tokio::test]
+async fn joins_over_the_limit_are_refused_and_then_the_connection() {
+    let rate = Some(Rate { count: 5, span: Duration::from_secs(3600) });
+    let edge = start(Config { rate, ..Config::default() }).await;
+    let mut socket = Socket::browser(&edge.client(Role::Customer)).await;
+    // The upgrade was the first of five.
+    for _ in 0..4 {
+        socket.send("connect", json!({})).await;
+        assert_eq!(socket.next().await.0, "status_update");
+    }
+    for _ in 0..5 {
+        socket.send("connect", json!({})).await;
+        assert_eq!(socket.next().await.1["reason"], "RATE_LIMITED");
+    }
+    assert_eq!(socket.until_closed().await.1, 4429);
+}
+
+#[tokio::test]
+async fn no_conversation_is_made_that_the_connection_may_not_watch() {
+    let edge = start(unlimited()).await;
+    let client = edge.client(Role::Customer);
+    let mut socket = Socket::browser(&client).await;
+    for _ in 0..100 {
+        socket.send("connect", json!({})).await;
+        assert_eq!(socket.next().await.0, "status_update");
+    }
+    socket.send("connect", json!({})).await;
+    assert_eq!(socket.next().await.1["reason"], "STATE_CONFLICT");
+    let all: Value = client.get("/v1/conversations").await.json().await.expect("JSON");
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(100));
+}
+
+#[tokio::test]
+async fn that_somebody_stopped_typing_is_told_once() {
+    let edge = start(unlimited()).await;
+    let (client, id, mut one) = joined(&edge).await;
+    let mut two = Socket::browser(&client).await;
+    two.send("connect", json!({ "conversation_id": id })).await;
+    two.next().await;
+    for typing in [false, false, true, false, false] {
+        one.send("typing", json!({ "conversation_id": id, "typing": typing })).await;
+    }
+    one.send("message", json!({ "conversation_id": id, "content": "Hello" })).await;
+    assert_eq!(two.next().await.1["typing"], true);
+    assert_eq!(two.next().await.1["typing"], false);
+    assert_eq!(two.next().await.0, "message_received");
+}
+
+#[tokio::test]
+async fn a_seq_that_is_still_to_come_does_not_silence_the_events() {
+    let edge = start(unlimited()).await;
+    let client = edge.client(Role::Customer);
+    let id = client.create().await;
+    let mut socket = Socket::browser(&client).await;
+    socket.send("connect", json!({ "conversation_id": id, "last_seq": 900 })).await;
+    assert_eq!(socket.next().await.0, "status_update");
+    let request = client.request("GET", &format!("/v1/conversations/{id}/events")).header("last-event-id", "900");
+    let mut events = request.send().await.expect("an answer");
+    client.say(&id, "Hello").await;
+    assert_eq!(socket.next().await.0, "message_received");
+    assert_eq!(socket.next().await.0, "ai_response");
+    let mut text = String::new();
+    while !text.contains("\nid: 2\n") {
+        text.push_str(&String::from_utf8_lossy(&events.chunk().await.expect("reads").expect("goes on")));
+    }
+    assert!(text.contains("id: 1\n"), "{text}");
+}
+
+#[tokio::test]
+async fn what_colleagues_write_about_a_hand_off_stays_among_them() {
+    let edge = start(unlimited()).await;
+    let (customer, id, mut theirs) = joined(&edge).await;
+    let agent = edge.client(Role::Agent);
+    let mut desk = Socket::browser(&agent).await;
+    desk.send("connect", json!({ "conversation_id": id })).await;
+    desk.next().await;
+    let path = format!("/v1/conversations/{id}");
+    let check = |escalation: &Value, text: Value| {
+        assert_eq!(escalation["queue_name"], "billing");
+        for key in ["summary", "resolution_notes", "resolved_by"] {
+            assert_eq!(escalation[key], text, "{key}: {escalation}");
+        }
+    };
+    let mut again = Socket::browser(&customer).await;
+    agent.post(&format!("{path}/escalate"), json!({ "reason": "angry" })).await;
+    again.send("connect", json!({ "conversation_id": id })).await;
+    check(&again.next().await.1["escalation"], Value::Null);
+    // The turn after it tells of it too.
+    check(&customer.say(&id, "Hello?").await["escalation"], Value::Null);
+    for (socket, who, text) in [(&mut theirs, &customer, Value::Null), (&mut desk, &agent, json!(INTERNAL))] {
+        for event in ["status_update", "message_received", "ai_response"] {
+            let (got, data) = socket.next().await;
+            assert_eq!(got, event);
+            if event != "message_received" {
+                check(&data["escalation"], text.clone());
+            }
+        }
+        let detail: Value = who.get(&path).await.json().await.expect("JSON");
+        check(&detail["escalation"], text);
+    }
+    let stream = customer.request("POST", &format!("{path}/messages")).header("accept", "text/event-stream");
+    let stream = stream.json(&json!({ "content": "Hello??" })).send().await.expect("an answer");
+    let stream = stream.text().await.expect("text");
+    assert!(stream.contains("billing") && !stream.contains(INTERNAL), "{stream}");
+    let request = customer.request("GET", &format!("{path}/events")).header("last-event-id", "0");
+    let (mut events, mut text) = (request.send().await.expect("an answer"), String::new());
+    while text.matches("\nid: ").count() < 5 {
+        text.push_str(&String::from_utf8_lossy(&events.chunk().await.expect("reads").expect("goes on")));
+    }
+    assert!(text.contains("billing") && !text.contains(INTERNAL), "{text}");
+    check(&agent.say(&id, "I am a person.").await["escalation"], json!(INTERNAL));
 }

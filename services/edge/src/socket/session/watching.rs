@@ -12,13 +12,20 @@ const HELD: usize = 256;
 const REOPENED: u32 = 6;
 
 impl Session {
+    /// Refuses one conversation more than a connection may watch.
+    pub(super) fn has_room(&self) -> Result<(), Fault> {
+        if self.joined.len() < WATCHED {
+            return Ok(());
+        }
+        Err(Fault::new(Reason::StateConflict, format!("One connection may watch {WATCHED} conversations.")))
+    }
+
     /// Watches a conversation from now on, or from after a seq.
     pub(super) async fn join(&mut self, id: String, after: Option<u64>, tell: bool) -> Result<Result<(), Fault>, End> {
-        if self.joined.len() >= WATCHED && !self.joined.contains_key(&id) {
-            return Ok(Err(Fault::new(
-                Reason::StateConflict,
-                format!("One connection may watch {WATCHED} conversations."),
-            )));
+        if !self.joined.contains_key(&id)
+            && let Err(fault) = self.has_room()
+        {
+            return Ok(Err(fault));
         }
         let opened = async {
             let mut events = subscribe(&self.app, &id, after).await?;
@@ -30,7 +37,8 @@ impl Session {
             Ok(opened) => opened,
             Err(fault) => return Ok(Err(fault)),
         };
-        let (mut seq, mut watch, mut early) = (0, Watch::new(id.clone(), after.unwrap_or_default()), None);
+        let watch = Watch::new(self.caller.is_staff(), id.clone(), after.unwrap_or_default());
+        let (mut seq, mut watch, mut early) = (0, watch, None);
         match first.and_then(|f| f.kind) {
             Some(pb::subscribe_response::Kind::Joined(conversation)) => {
                 seq = conversation.seq;
@@ -186,13 +194,17 @@ impl Session {
                 Err(fault) => return self.error(fault, turn.given.as_deref()).await,
             }
         }
-        if outcome.response.is_some() { self.emit(final_response(outcome)).await } else { Ok(()) }
+        if outcome.response.is_some() {
+            self.emit(final_response(self.caller.is_staff(), outcome)).await
+        } else {
+            Ok(())
+        }
     }
 
     /// A plain client's answer: one per message, then what waited for it.
     async fn answer(&mut self, turn: Turn, outcome: TurnOutcome) -> Step {
         let (told, seq, id) = (outcome.message_id.clone(), outcome.seq, outcome.conversation_id.clone());
-        self.emit(final_response(outcome)).await?;
+        self.emit(final_response(self.caller.is_staff(), outcome)).await?;
         match self.joined.get_mut(&id) {
             Some(joined) if seq > joined.watch.seen => drop(joined.told.insert(told)),
             Some(joined) => {
