@@ -4,6 +4,7 @@
 //! code makes the terms of the index, of questions and of quotes, so that they always meet. Never: an index.
 use std::{
     collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::LazyLock,
 };
 
@@ -29,6 +30,20 @@ pub struct Concept {
     pub terms: Vec<(String, f32)>,
     /// It says little by itself ("get", "want"): it hardly counts if it is missing.
     pub filler: bool,
+}
+
+/// A term in a number: passages are compared with every question, and numbers compare faster than words and take less room.
+/// Two words with the same number are not to be expected within billions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TermId(u64);
+
+impl TermId {
+    /// The number of a term.
+    pub fn of(term: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        term.hash(&mut hasher);
+        TermId(hasher.finish())
+    }
 }
 
 /// What a match of a near word is worth against the word itself.
@@ -108,6 +123,14 @@ pub fn tokens(text: &str, language: &str) -> Vec<Token> {
 /// The distinct terms of a text.
 pub fn terms(text: &str, language: &str) -> HashSet<String> {
     tokens(text, language).into_iter().map(|t| t.term).collect()
+}
+
+/// The distinct terms of a text in numbers, sorted.
+pub fn term_ids(text: &str, language: &str) -> Box<[TermId]> {
+    let mut ids: Vec<TermId> = tokens(text, language).iter().map(|t| TermId::of(&t.term)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.into_boxed_slice()
 }
 
 /// What a question is about. `language` is that of the question; articles in English are found as well.

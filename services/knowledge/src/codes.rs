@@ -33,6 +33,9 @@ pub fn in_article(text: &str) -> Vec<String> {
 /// What may be codes in a question; the graph knows which of them are. A bare number is one only if the question speaks of
 /// errors: "I have 500 contacts" is about contacts.
 pub fn in_question(text: &str) -> Vec<String> {
+    if !text.contains(char::is_numeric) {
+        return vec![];
+    }
     let typed = TYPED.captures_iter(text).map(|c| format!("{}-{}", c[1].to_uppercase(), &c[2]));
     let alone = text.trim().trim_end_matches(['?', '!', '.']);
     let status = (ABOUT_STATUS.is_match(text) || alone.len() == 3)
@@ -42,6 +45,9 @@ pub fn in_question(text: &str) -> Vec<String> {
 
 /// The question with a known code in its one spelling, so that it is found as a word too.
 pub fn respell(text: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return text.to_owned();
+    }
     let spell = |c: &regex::Captures<'_>| {
         let code = format!("{}-{}", c[1].to_uppercase(), &c[2]);
         if known.contains(&code) { code } else { c[0].to_owned() }

@@ -4,10 +4,17 @@
 //! organization is seen by another; the order in which articles come does not matter.
 //!
 //! The graph is derived: it is built from the store at the start.
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::{article::Article, codes, error::Error};
+use crate::{
+    analysis::{self, TermId},
+    article::Article,
+    codes,
+    error::Error,
+};
 
 pub mod embedded;
 
@@ -66,7 +73,25 @@ pub struct Linked {
     pub confidence: f32,
 }
 
+/// A topic of an article in terms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Topic {
+    /// Its terms; never empty.
+    pub terms: Box<[TermId]>,
+    /// 0 to 1.
+    pub confidence: f32,
+}
+
 impl Solution {
+    /// The topics among its edges.
+    pub fn topics(&self) -> Vec<Topic> {
+        let topic = |edge: &Edge| match &edge.to {
+            Node::Topic(name) => Some(Topic { terms: analysis::term_ids(name, "en"), confidence: edge.confidence }),
+            _ => None,
+        };
+        self.edges.iter().filter_map(topic).filter(|topic| !topic.terms.is_empty()).collect()
+    }
+
     /// Reads the edges of an article.
     pub fn of(article: &Article) -> Self {
         let content = &article.content;
@@ -123,6 +148,8 @@ pub trait Graph: Send + Sync {
     async fn about(&self, org: Uuid, node: &Node) -> Result<Vec<Linked>, Error>;
     /// The articles that an article names as related.
     async fn related(&self, org: Uuid, article: Uuid) -> Result<Vec<Linked>, Error>;
+    /// The topics of an article in the order of its edges. Asked for with every question.
+    async fn topics(&self, org: Uuid, article: Uuid) -> Result<Arc<[Topic]>, Error>;
     /// The edges of an article.
     async fn edges(&self, org: Uuid, article: Uuid) -> Result<Vec<Edge>, Error>;
 }

@@ -11,14 +11,15 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 use crate::{
-    analysis::{self, Concept},
+    analysis::{self, Concept, TermId},
     article::Article,
     chunk::chunks,
     error::Error,
+    quote::{Quotable, Weights},
 };
 
 pub mod tantivy;
@@ -153,26 +154,38 @@ pub struct Analyzed {
     /// The passage.
     pub passage: Passage,
     /// Of the title.
-    pub title: Vec<String>,
+    pub title: Box<[TermId]>,
     /// Of the heading.
-    pub heading: Vec<String>,
+    pub heading: Box<[TermId]>,
     /// Of the tags.
-    pub tags: Vec<String>,
+    pub tags: Box<[TermId]>,
     /// Of the text.
-    pub body: Vec<String>,
+    pub body: Box<[TermId]>,
+    /// Of the category.
+    pub category: Box<[TermId]>,
+    /// What can be quoted of it. Few passages ever are: it is read when one is.
+    quotable: OnceLock<Quotable>,
 }
 
 impl Analyzed {
     /// Analyzes a passage.
     pub fn new(passage: Passage) -> Self {
-        let sorted = |text: &str| {
-            let mut terms: Vec<String> = analysis::terms(text, &passage.language).into_iter().collect();
-            terms.sort_unstable();
-            terms
-        };
-        let (title, heading, body) = (sorted(&passage.title), sorted(&passage.heading), sorted(&passage.text));
-        let tags = sorted(&passage.tags.join("; "));
-        Analyzed { passage, title, heading, tags, body }
+        let terms = |text: &str| analysis::term_ids(text, &passage.language);
+        let (title, heading, body) = (terms(&passage.title), terms(&passage.heading), terms(&passage.text));
+        let (tags, category) = (terms(&passage.tags.join("; ")), terms(&passage.category));
+        Analyzed { passage, title, heading, tags, body, category, quotable: OnceLock::new() }
+    }
+
+    /// The words of the passage that answer best.
+    pub fn quote(&self, weights: &Weights) -> &str {
+        let Passage { text, language, .. } = &self.passage;
+        self.quotable.get_or_init(|| Quotable::new(text, language, self.passage.is_lead())).quote(text, weights)
+    }
+
+    /// Bytes it takes, about, with what quoting it will add: the terms of each sentence alone and with the next.
+    pub fn size(&self) -> usize {
+        let terms = self.title.len() + self.heading.len() + self.tags.len() + self.category.len() + 4 * self.body.len();
+        terms * size_of::<TermId>() + 2 * self.passage.text.len() + self.passage.title.len() + 768
     }
 }
 

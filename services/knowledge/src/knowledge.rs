@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    analysis,
+    analysis::{self, TermId},
     article::{Article, NewArticle},
     codes,
     error::Error,
@@ -25,7 +25,6 @@ use crate::{
         Change, Document, Found, Index, Passage, Query,
         tantivy::{Opened, TantivyIndex},
     },
-    quote::quote,
     relevance::{self, Hints, Ranked},
     store::{Behind, By, ListQuery, Store, Write},
 };
@@ -229,7 +228,7 @@ impl Knowledge {
         if concepts.iter().all(|c| c.filler) && linked.is_empty() {
             return Ok(vec![]);
         }
-        let intent = analysis::terms(&question.intent.replace('_', " "), "en").into_iter().collect();
+        let intent = analysis::term_ids(&question.intent.replace('_', " "), "en");
         let query = Query {
             org,
             concepts,
@@ -245,9 +244,9 @@ impl Knowledge {
         relevance::favor(&mut ranked, &bonus);
         let weights = relevance::weights(&found);
         let answer = |ranked: relevance::Ranked| {
-            let passage = ranked.hit.passage.passage.clone();
-            let quote = quote(&passage.text, &passage.language, &weights, passage.is_lead()).to_owned();
-            Answer { quote, score: ranked.score, why: ranked.why, passage }
+            let analyzed = &ranked.hit.passage;
+            let (quote, passage) = (analyzed.quote(&weights).to_owned(), analyzed.passage.clone());
+            Answer { quote, score: ranked.score, why: ranked.why.to_string(), passage }
         };
         Ok(ranked.into_iter().take(question.limit).map(answer).collect())
     }
@@ -259,15 +258,11 @@ impl Knowledge {
         for related in self.graph.related(org, best.article()).await? {
             *bonus.entry(related.article).or_default() += RELATED * f64::from(related.confidence);
         }
-        let asked = |term: &String| found.concepts.iter().any(|c| c.terms[0].0 == *term);
+        let asked: Vec<TermId> = found.concepts.iter().map(|c| TermId::of(&c.terms[0].0)).collect();
         for one in ranked.iter().take(NEAR_THE_TOP) {
-            for edge in self.graph.edges(org, one.article()).await? {
-                let Node::Topic(topic) = &edge.to else { continue };
-                let terms = analysis::terms(topic, "en");
-                if !terms.is_empty() && terms.iter().all(asked) {
-                    *bonus.entry(one.article()).or_default() += TOPIC * f64::from(edge.confidence);
-                    break;
-                }
+            let topics = self.graph.topics(org, one.article()).await?;
+            if let Some(topic) = topics.iter().find(|topic| topic.terms.iter().all(|term| asked.contains(term))) {
+                *bonus.entry(one.article()).or_default() += TOPIC * f64::from(topic.confidence);
             }
         }
         Ok(bonus)

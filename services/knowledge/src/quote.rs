@@ -2,9 +2,9 @@
 //!
 //! In: a passage, and what each term of the question weighs. Out: a part of the passage, exactly as it stands there.
 //! Never: a word that is not in the passage.
-use std::{collections::HashMap, ops::Range};
+use std::ops::Range;
 
-use crate::analysis::tokens;
+use crate::analysis::{TermId, term_ids};
 
 /// A quote is read in a chat: longer ones are cut to whole sentences.
 const LONGEST: usize = 480;
@@ -16,48 +16,104 @@ const SECOND: f32 = 0.12;
 /// What a line of code counts: it is quoted only if nothing else speaks of the matter.
 const CODE: f32 = 0.3;
 
-/// Chooses the quote. For a lead both of its first sentences are preferred: they were written to answer.
-pub fn quote<'a>(text: &'a str, language: &str, weights: &HashMap<String, f32>, lead: bool) -> &'a str {
-    let units = units(text);
-    let Some(first) = units.first() else { return text };
-    if lead {
-        let second = units.get(1).filter(|second| second.span.end - first.span.start <= LONGEST);
-        return cut(text, first.span.start..second.unwrap_or(first).span.end);
+/// What each term of a question weighs, sorted by term.
+#[derive(Debug, Default)]
+pub struct Weights {
+    terms: Vec<(TermId, f32)>,
+    total: f32,
+}
+
+impl Weights {
+    /// Of a term that comes more than once the greatest weight counts.
+    pub fn new(terms: impl Iterator<Item = (TermId, f32)>) -> Self {
+        let mut terms: Vec<(TermId, f32)> = terms.collect();
+        terms.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
+        terms.dedup_by_key(|t| t.0);
+        let total = terms.iter().map(|t| t.1).sum();
+        Weights { terms, total }
     }
-    let total: f32 = weights.values().sum::<f32>().max(f32::EPSILON);
-    let covered = |span: Range<usize>| -> f32 {
-        let words = &text[span];
-        let mut found: Vec<String> = tokens(words, language).into_iter().map(|t| t.term).collect();
-        found.sort_unstable();
-        found.dedup();
-        let sum = found.iter().filter_map(|term| weights.get(term)).sum::<f32>() / total;
-        if is_code(words) { sum * CODE } else { sum }
-    };
-    let mut best = (covered(first.span.clone()), 0, 0);
-    for (at, unit) in units.iter().enumerate() {
-        let alone = covered(unit.span.clone());
-        if alone > best.0 + 1e-4 {
-            best = (alone, at, at);
+
+    /// The share of the question that a part says.
+    fn covered(&self, part: &Part) -> f32 {
+        let weight = |term: &TermId| self.terms.binary_search_by_key(term, |t| t.0).ok().map(|at| self.terms[at].1);
+        let sum = part.terms.iter().filter_map(weight).sum::<f32>() / self.total.max(f32::EPSILON);
+        if part.code { sum * CODE } else { sum }
+    }
+}
+
+/// A passage as what can be quoted of it: read once, chosen from for every question.
+#[derive(Debug)]
+pub struct Quotable {
+    units: Box<[Unit]>,
+    /// The terms of each unit; none for a lead, whose quote the question does not change.
+    parts: Box<[Parts]>,
+}
+
+/// What a unit says, alone and together with the next.
+#[derive(Debug)]
+struct Parts {
+    alone: Part,
+    both: Option<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    terms: Box<[TermId]>,
+    code: bool,
+}
+
+impl Quotable {
+    /// Reads a passage.
+    pub fn new(text: &str, language: &str, lead: bool) -> Self {
+        let units = units(text).into_boxed_slice();
+        if lead {
+            return Quotable { units, parts: Box::default() };
         }
-        let next = units.get(at + 1).filter(|n| n.block == unit.block && n.span.end - unit.span.start <= LONGEST);
-        if next.is_some() {
-            let both = covered(unit.span.start..units[at + 1].span.end) - SECOND;
-            if both > best.0 + 1e-4 {
-                best = (both, at, at + 1);
+        let part =
+            |span: Range<usize>| Part { terms: term_ids(&text[span.clone()], language), code: is_code(&text[span]) };
+        let parts = |(at, unit): (usize, &Unit)| {
+            let next = units.get(at + 1);
+            let next = next.filter(|n| n.block == unit.block && n.span.end - unit.span.start <= LONGEST);
+            Parts { alone: part(unit.span.clone()), both: next.map(|next| part(unit.span.start..next.span.end)) }
+        };
+        let parts = units.iter().enumerate().map(parts).collect();
+        Quotable { units, parts }
+    }
+
+    /// Chooses the quote out of the text that was read. For a lead both of its first sentences are preferred: they were
+    /// written to answer.
+    pub fn quote<'a>(&self, text: &'a str, weights: &Weights) -> &'a str {
+        let units = &self.units;
+        let Some(first) = units.first() else { return text };
+        let Some(parts) = self.parts.first() else {
+            let second = units.get(1).filter(|second| second.span.end - first.span.start <= LONGEST);
+            return cut(text, first.span.start..second.unwrap_or(first).span.end);
+        };
+        let mut best = (weights.covered(&parts.alone), 0, 0);
+        for (at, parts) in self.parts.iter().enumerate() {
+            let alone = weights.covered(&parts.alone);
+            if alone > best.0 + 1e-4 {
+                best = (alone, at, at);
+            }
+            if let Some(both) = &parts.both {
+                let both = weights.covered(both) - SECOND;
+                if both > best.0 + 1e-4 {
+                    best = (both, at, at + 1);
+                }
             }
         }
-    }
-    let (_, from, to) = best;
-    // A step alone helps nobody: the whole list, if it is short enough, else from the step on.
-    if units[from].step {
-        let same = |unit: &&Unit| unit.block == units[from].block && unit.step;
-        let start = units.iter().find(same).map_or(units[from].span.start, |u| u.span.start);
-        let end = units.iter().rfind(same).map_or(units[to].span.end, |u| u.span.end);
-        if end - start <= LONGEST_LIST {
-            return cut(text, start..end);
+        let (_, from, to) = best;
+        // A step alone helps nobody: the whole list, if it is short enough, else from the step on.
+        if units[from].step {
+            let same = |unit: &&Unit| unit.block == units[from].block && unit.step;
+            let start = units.iter().find(same).map_or(units[from].span.start, |u| u.span.start);
+            let end = units.iter().rfind(same).map_or(units[to].span.end, |u| u.span.end);
+            if end - start <= LONGEST_LIST {
+                return cut(text, start..end);
+            }
         }
+        cut(text, units[from].span.start..units[to].span.end)
     }
-    cut(text, units[from].span.start..units[to].span.end)
 }
 
 /// True if every fifth character is a mark: prose has far fewer.
@@ -145,8 +201,12 @@ fn sentences(line: &str) -> Vec<Range<usize>> {
 mod tests {
     use super::*;
 
-    fn weights(words: &[(&str, f32)]) -> HashMap<String, f32> {
-        words.iter().map(|(w, n)| ((*w).to_owned(), *n)).collect()
+    fn weights(words: &[(&str, f32)]) -> Weights {
+        Weights::new(words.iter().map(|(word, weight)| (TermId::of(word), *weight)))
+    }
+
+    fn quote<'a>(text: &'a str, language: &str, weights: &Weights, lead: bool) -> &'a str {
+        Quotable::new(text, language, lead).quote(text, weights)
     }
 
     #[test]

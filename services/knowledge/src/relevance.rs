@@ -5,11 +5,15 @@
 //!
 //! BM25 alone cannot say "none of these": its best hit for nonsense looks like any other. What can is *coverage*: the share
 //! of what the question says, weighed by rarity, that an article speaks of. A word that no article has weighs most.
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use uuid::Uuid;
 
-use crate::index::{Analyzed, Found, Hit};
+use crate::{
+    analysis::TermId,
+    index::{Analyzed, Found, Hit},
+    quote::Weights,
+};
 
 /// As if so many more articles existed that have none of the words: in a small help centre every word would look common,
 /// and a single shared one would be enough.
@@ -36,7 +40,7 @@ pub struct Hints {
     /// Articles linked to an error in the question, and how surely.
     pub linked: HashMap<Uuid, f32>,
     /// Terms of the intent found so far.
-    pub intent: Vec<String>,
+    pub intent: Box<[TermId]>,
     /// The language to prefer; empty if none.
     pub language: String,
 }
@@ -50,8 +54,18 @@ pub struct Ranked {
     pub score: f64,
     /// True if it stands before all without an error link.
     pub first: bool,
-    /// Why, in words.
-    pub why: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a passage was found; displays as words.
+#[derive(Debug, Clone)]
+pub struct Why {
+    bm25: f32,
+    coverage: f64,
+    named: f64,
+    title: f64,
+    linked: bool,
 }
 
 impl Ranked {
@@ -62,15 +76,19 @@ impl Ranked {
 }
 
 /// Weights of the question's terms, for the choice of the quote.
-pub fn weights(found: &Found) -> HashMap<String, f32> {
-    let mut out = HashMap::new();
-    for (concept, weight) in found.concepts.iter().zip(concept_weights(found)) {
-        for (term, share) in &concept.terms {
-            let entry = out.entry(term.clone()).or_insert(0.0_f32);
-            *entry = entry.max(weight as f32 * share);
-        }
-    }
-    out
+pub fn weights(found: &Found) -> Weights {
+    let of_concept = |(concept, weight): (&crate::analysis::Concept, f64)| {
+        concept.terms.iter().map(move |(term, share)| (TermId::of(term), weight as f32 * share)).collect::<Vec<_>>()
+    };
+    Weights::new(found.concepts.iter().zip(concept_weights(found)).flat_map(of_concept))
+}
+
+/// The terms of each concept with what a match of them is worth.
+type Asked = Vec<Vec<(TermId, f64)>>;
+
+fn asked(found: &Found) -> Asked {
+    let terms = |c: &crate::analysis::Concept| c.terms.iter().map(|(t, w)| (TermId::of(t), f64::from(*w))).collect();
+    found.concepts.iter().map(terms).collect()
 }
 
 fn concept_weights(found: &Found) -> Vec<f64> {
@@ -98,10 +116,9 @@ struct Match {
 }
 
 impl Match {
-    fn of(passage: &Analyzed, terms: &[(String, f32)]) -> Self {
-        let best = |list: &[String]| {
-            let worth =
-                terms.iter().filter(|(term, _)| list.binary_search(term).is_ok()).map(|(_, worth)| f64::from(*worth));
+    fn of(passage: &Analyzed, terms: &[(TermId, f64)]) -> Self {
+        let best = |list: &[TermId]| {
+            let worth = terms.iter().filter(|(term, _)| list.binary_search(term).is_ok()).map(|(_, worth)| *worth);
             worth.fold(0.0, f64::max)
         };
         let (title, heading) = (best(&passage.title), best(&passage.heading));
@@ -122,14 +139,14 @@ struct Candidate<'a> {
 
 /// Ranks what was found, best first.
 pub fn rank(found: &Found, hints: &Hints) -> Vec<Ranked> {
-    let weights = concept_weights(found);
+    let (weights, asked) = (concept_weights(found), asked(found));
     let mut groups: HashMap<Uuid, Vec<&Hit>> = HashMap::new();
     for hit in &found.hits {
         groups.entry(hit.passage.passage.article).or_default().push(hit);
     }
     let mut out = vec![];
     for (article, hits) in groups {
-        let candidate = candidate(found, &weights, &hits);
+        let candidate = candidate(found, &asked, &weights, &hits);
         let link = hints.linked.get(&article).copied();
         if link.is_none() && (candidate.coverage < LEAST_COVERAGE || !candidate.meant) {
             continue;
@@ -138,7 +155,9 @@ pub fn rank(found: &Found, hints: &Hints) -> Vec<Ranked> {
         let score = 1.0 - (1.0 - words) * (1.0 - LINK * f64::from(link.unwrap_or(0.0)));
         if score >= LEAST_SCORE {
             let first = link.is_some_and(|confidence| confidence >= SOLVES);
-            out.push(Ranked { hit: candidate.best.clone(), score, first, why: why(&candidate, link.is_some()) });
+            let Candidate { bm25, coverage, named, title, .. } = candidate;
+            let why = Why { bm25, coverage, named, title, linked: link.is_some() };
+            out.push(Ranked { hit: candidate.best.clone(), score, first, why });
         }
     }
     sort(&mut out);
@@ -166,12 +185,12 @@ fn sort(ranked: &mut [Ranked]) {
     });
 }
 
-fn candidate<'a>(found: &Found, weights: &[f64], hits: &[&'a Hit]) -> Candidate<'a> {
+fn candidate<'a>(found: &Found, asked: &Asked, weights: &[f64], hits: &[&'a Hit]) -> Candidate<'a> {
     let count = weights.len();
     let (mut named, mut anywhere, mut shown) = (vec![0.0; count], vec![0.0_f64; count], vec![0.0; count]);
     let (mut best, mut best_fit, mut bm25) = (hits[0], f64::MIN, 0.0_f32);
     for hit in hits {
-        let matches: Vec<Match> = found.concepts.iter().map(|c| Match::of(&hit.passage, &c.terms)).collect();
+        let matches: Vec<Match> = asked.iter().map(|terms| Match::of(&hit.passage, terms)).collect();
         let lead = hit.passage.passage.is_lead();
         // The lead answers what the title asks; another passage answers what its heading asks.
         let worth =
@@ -197,7 +216,7 @@ fn candidate<'a>(found: &Found, weights: &[f64], hits: &[&'a Hit]) -> Candidate<
     let coverage = covered / (covered + missed).max(f64::EPSILON);
     let named_share = sum(&|i| named[i]) / total;
     let evidence = sum(&|i| named[i].max(shown[i] * 0.9));
-    let title = title_share(found, &best.passage);
+    let title = title_share(asked, &best.passage);
 
     let content: Vec<usize> =
         (0..count).filter(|i| !found.concepts[*i].filler && !common(found, found.frequencies[*i])).collect();
@@ -211,13 +230,13 @@ fn candidate<'a>(found: &Found, weights: &[f64], hits: &[&'a Hit]) -> Candidate<
 }
 
 /// The share of the title that the question says.
-fn title_share(found: &Found, passage: &Analyzed) -> f64 {
+fn title_share(asked: &Asked, passage: &Analyzed) -> f64 {
     if passage.title.is_empty() {
         return 0.0;
     }
-    let worth = |term: &String| {
-        let all = found.concepts.iter().flat_map(|c| &c.terms).filter(|(t, _)| t == term);
-        all.map(|(_, worth)| f64::from(*worth)).fold(0.0, f64::max)
+    let worth = |term: &TermId| {
+        let all = asked.iter().flatten().filter(|(t, _)| t == term);
+        all.map(|(_, worth)| *worth).fold(0.0, f64::max)
     };
     passage.title.iter().map(worth).sum::<f64>() / passage.title.len() as f64
 }
@@ -226,11 +245,8 @@ fn title_share(found: &Found, passage: &Analyzed) -> f64 {
 fn nudges(passage: &Analyzed, hints: &Hints) -> f64 {
     let mut sum = 0.0;
     if !hints.intent.is_empty() {
-        let category = crate::analysis::terms(&passage.passage.category, &passage.passage.language);
-        let known = |term: &&String| {
-            passage.title.binary_search(term).is_ok()
-                || passage.tags.binary_search(term).is_ok()
-                || category.contains(*term)
+        let known = |term: &&TermId| {
+            [&passage.title, &passage.tags, &passage.category].iter().any(|list| list.binary_search(term).is_ok())
         };
         sum += 0.03 * hints.intent.iter().filter(known).count() as f64 / hints.intent.len() as f64;
     }
@@ -241,17 +257,19 @@ fn nudges(passage: &Analyzed, hints: &Hints) -> f64 {
     sum
 }
 
-fn why(candidate: &Candidate<'_>, linked: bool) -> String {
-    let mut parts = vec![format!("bm25 {:.1}", candidate.bm25), format!("covers {:.0} %", candidate.coverage * 100.0)];
-    if candidate.title > 0.0 {
-        parts.push(format!("title {:.0} %", candidate.title * 100.0));
-    } else if candidate.named > 0.0 {
-        parts.push("tags".to_owned());
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bm25 {:.1}, covers {:.0} %", self.bm25, self.coverage * 100.0)?;
+        if self.title > 0.0 {
+            write!(f, ", title {:.0} %", self.title * 100.0)?;
+        } else if self.named > 0.0 {
+            f.write_str(", tags")?;
+        }
+        if self.linked {
+            f.write_str(", error link")?;
+        }
+        Ok(())
     }
-    if linked {
-        parts.push("error link".to_owned());
-    }
-    parts.join(", ")
 }
 
 #[cfg(test)]
@@ -308,7 +326,7 @@ mod tests {
         let hints = Hints { linked: HashMap::from([(Uuid::from_u128(2), 0.8)]), ..Hints::default() };
         let ranked = rank(&found, &hints);
         assert_eq!(ranked.iter().map(|r| r.article().as_u128()).collect::<Vec<_>>(), [2, 1]);
-        assert!(ranked[0].score > 0.5 && ranked[0].why.contains("error link"));
+        assert!(ranked[0].score > 0.5 && ranked[0].why.to_string().contains("error link"));
         let weak = Hints { linked: HashMap::from([(Uuid::from_u128(2), 0.4)]), ..Hints::default() };
         assert_ne!(rank(&found, &weak).first().map(|r| r.article().as_u128()), Some(2));
     }
@@ -319,7 +337,7 @@ mod tests {
         let found = found("refund", &[5], hits);
         let plain = rank(&found, &Hints::default());
         assert_eq!(plain[0].article().as_u128(), 2);
-        let hints = Hints { intent: vec!["bill".into()], language: "en-GB".into(), ..Hints::default() };
+        let hints = Hints { intent: [TermId::of("bill")].into(), language: "en-GB".into(), ..Hints::default() };
         let nudged = rank(&found, &hints);
         assert!(nudged[0].score > plain[0].score && nudged[0].score - plain[0].score < 0.06);
     }

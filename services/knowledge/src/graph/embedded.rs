@@ -1,13 +1,13 @@
 //! The graph in memory.
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Edge, Graph, Linked, Node, Solution};
+use super::{Edge, Graph, Linked, Node, Solution, Topic};
 use crate::error::Error;
 
 /// Adjacency lists per organization.
@@ -19,6 +19,7 @@ pub struct EmbeddedGraph {
 #[derive(Debug, Default)]
 struct Adjacency {
     solutions: HashMap<Uuid, Solution>,
+    topics: HashMap<Uuid, Arc<[Topic]>>,
     by_slug: HashMap<String, Uuid>,
     about: HashMap<Node, Vec<Linked>>,
 }
@@ -26,6 +27,7 @@ struct Adjacency {
 impl Adjacency {
     fn remove(&mut self, article: Uuid) {
         let Some(old) = self.solutions.remove(&article) else { return };
+        self.topics.remove(&article);
         if self.by_slug.get(&old.slug) == Some(&article) {
             self.by_slug.remove(&old.slug);
         }
@@ -50,6 +52,7 @@ impl Adjacency {
             // The id breaks ties, so that the order in which articles came does not matter.
             list.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.article.cmp(&b.article)));
         }
+        self.topics.insert(solution.article, solution.topics().into());
         self.solutions.insert(solution.article, solution);
     }
 }
@@ -93,6 +96,10 @@ impl Graph for EmbeddedGraph {
             _ => None,
         });
         Ok(linked.collect())
+    }
+
+    async fn topics(&self, org: Uuid, article: Uuid) -> Result<Arc<[Topic]>, Error> {
+        Ok(self.read().get(&org).and_then(|a| a.topics.get(&article)).cloned().unwrap_or_default())
     }
 
     async fn edges(&self, org: Uuid, article: Uuid) -> Result<Vec<Edge>, Error> {

@@ -17,8 +17,14 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Analyzed, Change, Found, Hit, Index, Passage, Query};
-use crate::{analysis::Concept, error::Error};
+use crate::{
+    analysis::{Concept, TermId},
+    error::Error,
+};
 
+use counted::{Counted, View};
+
+mod counted;
 mod files;
 mod writer;
 
@@ -70,6 +76,7 @@ struct Shared {
     reader: IndexReader,
     // A document of a segment never changes: its place is its name.
     passages: Cache<(SegmentId, DocId), Arc<Analyzed>>,
+    counted: Counted,
 }
 
 /// What was found in the folder.
@@ -87,14 +94,14 @@ impl TantivyIndex {
     pub fn open(folder: &Path, expected: Option<Uuid>, new_generation: Uuid) -> Result<(Self, Opened), Error> {
         let (index, fields, opened) = files::open(folder, expected, new_generation)?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(failed)?;
-        let weigh = |_: &(SegmentId, DocId), a: &Arc<Analyzed>| u32::try_from(a.weight()).unwrap_or(u32::MAX);
+        let weigh = |_: &(SegmentId, DocId), a: &Arc<Analyzed>| u32::try_from(a.size()).unwrap_or(u32::MAX);
         let passages = Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).build();
         let generation = match opened {
             Opened::Kept => expected.unwrap_or(new_generation),
             Opened::New(generation) => generation,
         };
         let (commands, thread) = writer::start(index, fields, reader.clone(), generation)?;
-        let shared = Arc::new(Shared { fields, reader, passages });
+        let shared = Arc::new(Shared { fields, reader, passages, counted: Counted::default() });
         Ok((TantivyIndex { shared, commands: Some(commands), thread: Some(thread) }, opened))
     }
 }
@@ -144,20 +151,15 @@ fn key(org: Uuid, article: Uuid) -> String {
     format!("{org}/{article}")
 }
 
-impl Analyzed {
-    fn weight(&self) -> usize {
-        let terms = [&self.title, &self.heading, &self.tags, &self.body];
-        // A term is a String of 24 bytes and about as many on the heap.
-        let terms: usize = terms.iter().map(|t| t.len() * 48).sum();
-        terms + self.passage.text.len() + self.passage.title.len() + 512
-    }
-}
-
 impl Shared {
     fn search(&self, searcher: &Searcher, query: Query) -> tantivy::Result<Found> {
         let fields = self.fields;
         let filter = self.filter(&query);
-        let articles = searcher.search(&and(&filter, [term(fields.lead, "1")]), &Count)? as u64;
+        let known = self.counted.of(searcher.generation().generation_id(), query.org, query.internal);
+        let articles = match known.articles() {
+            Some(articles) => articles,
+            None => known.keep_articles(searcher.search(&and(&filter, [term(fields.lead, "1")]), &Count)? as u64),
+        };
         if articles == 0 {
             return Ok(Found {
                 frequencies: vec![0; query.concepts.len()],
@@ -170,11 +172,11 @@ impl Shared {
         let mut frequencies = Vec::with_capacity(concepts.len());
         for concept in &mut concepts {
             for (text, _) in &concept.terms {
-                self.count(searcher, &filter, text, &mut counts)?;
+                self.count(searcher, &known, &filter, text, &mut counts)?;
             }
             let nowhere = counts.get(&concept.terms[0].0).is_none_or(|n| *n == 0);
             if nowhere && !concept.filler {
-                self.spell(searcher, &filter, concept, &mut counts)?;
+                self.spell(searcher, &known, &filter, concept, &mut counts)?;
             }
             let seen = |(text, _): &(String, f32)| counts.get(text).copied().unwrap_or(0);
             // The word itself tells how rare it is; a near word only if the word is nowhere.
@@ -208,31 +210,58 @@ impl Shared {
     fn count(
         &self,
         searcher: &Searcher,
+        known: &View<'_>,
         filter: &[(Occur, Box<dyn TantivyQuery>)],
         text: &str,
         counts: &mut HashMap<String, u64>,
     ) -> tantivy::Result<u64> {
-        if let Some(known) = counts.get(text) {
-            return Ok(*known);
+        if let Some(count) = counts.get(text) {
+            return Ok(*count);
         }
-        let count = searcher.search(&and(filter, [term(self.fields.all, text)]), &Count)? as u64;
+        let id = TermId::of(text);
+        let count = match known.count(id) {
+            Some(count) => count,
+            None => known.keep_count(id, searcher.search(&and(filter, [term(self.fields.all, text)]), &Count)? as u64),
+        };
         counts.insert(text.to_owned(), count);
         Ok(count)
     }
 
-    /// Adds the word that an unknown one is a misspelling of. Only among words with the same beginning: that is where
-    /// people look when they type, and it keeps the walk over the dictionary short.
+    /// Adds the word that an unknown one is a misspelling of.
     fn spell(
         &self,
         searcher: &Searcher,
+        known: &View<'_>,
         filter: &[(Occur, Box<dyn TantivyQuery>)],
         concept: &mut Concept,
         counts: &mut HashMap<String, u64>,
     ) -> tantivy::Result<()> {
-        let word = concept.terms[0].0.clone();
+        let word = &concept.terms[0].0;
+        let id = TermId::of(word);
+        let meant = match known.meant(id) {
+            Some(meant) => meant,
+            None => known.keep_meant(id, self.meant(searcher, known, filter, word, counts)?),
+        };
+        if let Some(meant) = meant {
+            self.count(searcher, known, filter, &meant, counts)?;
+            concept.terms.push((meant.as_ref().to_owned(), MISSPELLED));
+        }
+        Ok(())
+    }
+
+    /// The word that an unknown one is a misspelling of. Only among words with the same beginning: that is where
+    /// people look when they type, and it keeps the walk over the dictionary short.
+    fn meant(
+        &self,
+        searcher: &Searcher,
+        known: &View<'_>,
+        filter: &[(Occur, Box<dyn TantivyQuery>)],
+        word: &str,
+        counts: &mut HashMap<String, u64>,
+    ) -> tantivy::Result<Option<Arc<str>>> {
         let length = word.chars().count();
         if length < 5 || !word.chars().all(char::is_alphabetic) {
-            return Ok(());
+            return Ok(None);
         }
         let allowed = if length >= 8 { 2 } else { 1 };
         let start: String = word.chars().take(2).collect();
@@ -241,24 +270,23 @@ impl Shared {
             let index = segment.inverted_index(self.fields.all)?;
             let mut stream = index.terms().range().ge(start.as_bytes()).into_stream()?;
             while stream.advance() {
-                let Ok(known) = std::str::from_utf8(stream.key()) else { continue };
-                if !known.starts_with(&start) {
+                let Ok(other) = std::str::from_utf8(stream.key()) else { continue };
+                if !other.starts_with(&start) {
                     break;
                 }
-                let distance = strsim::osa_distance(known, &word);
-                if distance <= allowed && near.iter().all(|(_, n)| n != known) {
-                    near.push((distance, known.to_owned()));
+                let distance = strsim::osa_distance(other, word);
+                if distance <= allowed && near.iter().all(|(_, n)| n != other) {
+                    near.push((distance, other.to_owned()));
                 }
             }
         }
         near.sort();
-        for (_, known) in near.into_iter().take(3) {
-            if self.count(searcher, filter, &known, counts)? > 0 {
-                concept.terms.push((known, MISSPELLED));
-                break;
+        for (_, other) in near.into_iter().take(3) {
+            if self.count(searcher, known, filter, &other, counts)? > 0 {
+                return Ok(Some(other.into()));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn by_words(

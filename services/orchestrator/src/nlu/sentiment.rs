@@ -240,19 +240,31 @@ fn valence(word: &str) -> Option<f64> {
     VALENCE.get(word).copied()
 }
 
+/// Words and phrases of anger by their first word.
+static PHRASES: LazyLock<HashMap<&str, Vec<(f64, &str)>>> = LazyLock::new(|| {
+    let mut out: HashMap<&str, Vec<(f64, &str)>> = HashMap::new();
+    for (value, phrase) in ANGER.iter().flat_map(|(value, phrases)| phrases.iter().map(move |p| (*value, *p))) {
+        out.entry(phrase.split(' ').next().unwrap_or_default()).or_default().push((value, phrase));
+    }
+    out
+});
+
 /// Each sign of anger takes its share of what calm is left; marks and capitals only make louder what is there.
 fn anger(words: &[String], marks: usize, capitals: f64, score: f64) -> f64 {
     let mut calm = 1.0;
-    for (value, phrases) in ANGER {
-        for phrase in *phrases {
-            let length = phrase.split(' ').count();
-            let says = |w: &[String]| w.iter().map(String::as_str).eq(phrase.split(' '));
-            let at = words.windows(length).position(says);
-            let meant =
-                |at: usize| !words[at.saturating_sub(2)..at].iter().any(|w| w == "not" || w == "never" || w == "isnt");
-            if at.is_some_and(meant) {
-                calm *= 1.0 - value;
+    // Where each phrase is said first.
+    let mut said: Vec<(&str, usize, f64)> = vec![];
+    for (at, word) in words.iter().enumerate() {
+        for (value, phrase) in PHRASES.get(word.as_str()).into_iter().flatten() {
+            let says = phrase.split(' ').enumerate().all(|(i, part)| words.get(at + i).is_some_and(|w| w == part));
+            if says && said.iter().all(|(known, ..)| known != phrase) {
+                said.push((phrase, at, *value));
             }
+        }
+    }
+    for (_, at, value) in said {
+        if !words[at.saturating_sub(2)..at].iter().any(|w| w == "not" || w == "never" || w == "isnt") {
+            calm *= 1.0 - value;
         }
     }
     let upset = calm < 1.0 || score < -LABEL;
