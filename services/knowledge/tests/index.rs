@@ -317,7 +317,7 @@ fn every_demo_article_can_be_read() {
     let slugs: std::collections::HashSet<_> = articles.iter().map(|a| a.slug.as_str()).collect();
     assert_eq!(slugs.len(), articles.len());
     for article in &articles {
-        assert!(article.source_url.ends_with(&article.slug), "{}", article.slug);
+        assert_eq!(article.source_url, "", "{}: a link that leads nowhere", article.slug);
         for other in &article.see_also {
             assert!(slugs.contains(other.as_str()), "{}: see_also {other}", article.slug);
         }
