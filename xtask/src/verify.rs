@@ -78,13 +78,7 @@ fn scenarios() -> Result {
     for protocol in ["rest", "ws"] {
         crate::shell::run(command(&binary, &["eval", "tests/scenarios", "--transport", protocol]))?;
     }
-    let server = Server::start(&["--transport", "tcp"])?;
-    let token = server.token("customer")?;
-    let folder = server.data();
-    crate::shell::run(command(
-        &binary,
-        &["eval", "tests/scenarios", "--url", &server.url(), "--token", &token, "--data", &folder],
-    ))
+    crate::shell::run(command(&binary, &["eval", "tests/scenarios", "--mesh", "tcp"]))
 }
 
 /// A real browser drives the chat page.
