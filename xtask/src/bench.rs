@@ -23,21 +23,22 @@ const QUESTIONS: [&str; 4] = [
 ];
 
 /// Prints start, a turn alone, idle memory, and the floor.
-pub fn turn(transports: &[&str]) -> Result {
+pub fn turn(transports: &[&str]) -> Result<String> {
     run(command(
         "cargo",
         &["build", "--release", "--quiet", "--package", "switchboard", "--package", "switchboard-harness", "--bins"],
     ))?;
-    println!("| what | transport | figure | target |\n|---|---|---|---|");
+    let mut table = String::from("| what | transport | figure | target |\n|---|---|---|---|\n");
     for transport in transports {
-        measure(transport)?;
+        table += &measure(transport)?;
     }
     let floor = target().join("release/floor").display().to_string();
-    print!("{}", output(command(&floor, &[&TURNS.to_string()]))?);
-    Ok(())
+    table += &output(command(&floor, &[&TURNS.to_string()]))?;
+    print!("{table}");
+    Ok(table)
 }
 
-fn measure(transport: &str) -> Result {
+fn measure(transport: &str) -> Result<String> {
     let started = Instant::now();
     let server = Server::start(&["--transport", transport])?;
     let idle = resident(server.pid())?;
@@ -59,13 +60,15 @@ fn measure(transport: &str) -> Result {
     times.sort();
     let ready = server.ready;
     let warm = Server::on(server.kill(), &["--transport", transport])?;
-    println!("| start to ready, empty folder | {transport} | {} | |", ms(ready));
-    println!("| start to first answer, empty folder | {transport} | {} | < 2000 ms |", ms(first));
-    println!("| start to ready, warm folder | {transport} | {} | < 500 ms |", ms(warm.ready));
-    println!("| a turn alone, p50 | {transport} | {} | < 2 ms |", ms(times[TURNS / 2]));
-    println!("| a turn alone, p99 | {transport} | {} | < 8 ms |", ms(times[TURNS * 99 / 100]));
-    println!("| resident memory, idle | {transport} | {:.0} MiB | < 150 MiB |", idle as f64 / 1024.0);
-    Ok(())
+    let mut rows = String::new();
+    let mut row = |text: String| rows = format!("{rows}{text}\n");
+    row(format!("| start to ready, empty folder | {transport} | {} | |", ms(ready)));
+    row(format!("| start to first answer, empty folder | {transport} | {} | < 2000 ms |", ms(first)));
+    row(format!("| start to ready, warm folder | {transport} | {} | < 500 ms |", ms(warm.ready)));
+    row(format!("| a turn alone, p50 | {transport} | {} | < 2 ms |", ms(times[TURNS / 2])));
+    row(format!("| a turn alone, p99 | {transport} | {} | < 8 ms |", ms(times[TURNS * 99 / 100])));
+    row(format!("| resident memory, idle | {transport} | {:.0} MiB | < 150 MiB |", idle as f64 / 1024.0));
+    Ok(rows)
 }
 
 fn ms(d: Duration) -> String {

@@ -20,8 +20,8 @@ fn main() -> ExitCode {
         ["verify"] => verify::run(verify::Tier::Plain),
         ["verify", "--quick"] => verify::run(verify::Tier::Quick),
         ["verify", "--full"] => verify::run(verify::Tier::Full),
-        ["bench", "turn"] => bench::turn(&["inprocess", "tcp"]),
-        ["bench", "turn", "--transport", transport @ ("inprocess" | "tcp")] => bench::turn(&[transport]),
+        ["bench", "turn"] => bench::turn(&["inprocess", "tcp"]).map(drop),
+        ["bench", "turn", "--transport", transport @ ("inprocess" | "tcp")] => bench::turn(&[transport]).map(drop),
         _ => {
             println!("{USAGE}");
             return ExitCode::from(2);

@@ -3,6 +3,8 @@
 //! In: a [`Reason`] of the table in `error/v1/reason.proto` with words for the caller, or a `Status` that came back from
 //! another service. Out: a `google.rpc.Status` with `ErrorInfo`, or an RFC 9457 [`Problem`] for the edge.
 //! Never: internal text on the wire — the source stays in the span that handles the error.
+#![deny(missing_docs)]
+
 use std::{borrow::Cow, collections::HashMap, error::Error as StdError, fmt, time::Duration};
 
 use serde::Serialize;

@@ -3,6 +3,8 @@
 //! In: a service's routes and settings. Out: a server whose layers are always the same ([`server`]), clients that carry the
 //! deadline, the trace and the caller ([`client`], [`mesh`]), settings ([`settings`]), logs and metrics ([`telemetry`]),
 //! the embedded store's ground ([`sqlite`]). Never: a business word.
+#![deny(missing_docs)]
+
 pub mod caller;
 pub mod client;
 pub mod clock;

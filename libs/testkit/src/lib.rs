@@ -2,6 +2,8 @@
 //!
 //! In: a service to put into a mesh. Out: a mesh with an identity that signs for tests, and clients that speak for any
 //! caller. Never: a dependency of production code.
+#![deny(missing_docs)]
+
 use std::{sync::Arc, time::Duration};
 
 use switchboard_errors::{Fault, Reason};
