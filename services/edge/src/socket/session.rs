@@ -87,6 +87,8 @@ struct Turn {
     id: String,
     /// What the client gave, to be told with errors.
     given: Option<String>,
+    /// The last event that this connection had seen when it sent the message: what is newer comes by the stream.
+    since: u64,
 }
 
 /// A conversation that this connection watches.
@@ -107,8 +109,8 @@ struct Joined {
 struct Pending {
     /// How often it was sent and not answered yet: a client may repeat it while its turn runs.
     times: u32,
-    /// Its `message_received` went out, or was not wanted.
-    acked: bool,
+    /// Its event has passed.
+    passed: bool,
 }
 
 struct Session {
@@ -124,6 +126,8 @@ struct Session {
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Running turns by the message's id.
     turns: HashMap<String, Pending>,
+    /// Messages of this connection that were answered before their events passed.
+    ahead: HashSet<String>,
     generations: u64,
     bad: u32,
     over: u32,
@@ -146,6 +150,7 @@ pub(super) async fn run(app: Edge, socket: WebSocket, caller: Arc<Caller>, conte
         streams: SelectAll::new(),
         work: FuturesUnordered::new(),
         turns: HashMap::new(),
+        ahead: HashSet::new(),
         generations: 0,
         bad: 0,
         over: 0,
@@ -349,7 +354,8 @@ impl Session {
         {
             return Ok(Err(fault));
         }
-        let turn = Turn { id: ask.client_message_id.clone(), given };
+        let since = self.joined.get(&id).map(|j| j.watch.seen).unwrap_or_default();
+        let turn = Turn { id: ask.client_message_id.clone(), given, since };
         self.turns.entry(turn.id.clone()).or_default().times += 1;
         let (client, context) = (self.app.conversation(), Context::current());
         let task = tokio::spawn(context.scope(async move { { client }.process_message(ask).await }));

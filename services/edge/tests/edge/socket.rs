@@ -10,7 +10,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 
-use crate::support::{Client, Edge, INTERNAL, start};
+use crate::support::{ANSWERED_LATE, Client, Edge, INTERNAL, start};
 
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
@@ -142,6 +142,18 @@ async fn two_tabs_see_the_same_events_in_order_and_a_third_resumes() {
     );
     one.send("disconnect", json!({})).await;
     assert_eq!(one.until_closed().await.1, 1000);
+}
+
+#[tokio::test]
+async fn a_message_that_is_repeated_while_its_answered_call_still_runs_is_told_again() {
+    let edge = start(unlimited()).await;
+    let (_, id, mut socket) = joined(&edge).await;
+    let message = json!({ "conversation_id": id, "content": ANSWERED_LATE, "client_message_id": "m" });
+    for _ in 0..2 {
+        socket.send("message", message.clone()).await;
+        assert_eq!(socket.next().await.1["client_message_id"], "m");
+        assert_eq!(socket.next().await.1["seq"], 2);
+    }
 }
 
 #[tokio::test]

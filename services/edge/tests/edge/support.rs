@@ -49,6 +49,7 @@ pub async fn start_at(config: Config, clock: Clock) -> Edge {
         routes: Routes::new(server::ConversationServiceServer::new(Fake {
             clock: mesh.clock.clone(),
             all: Arc::default(),
+            repeated: Arc::default(),
         })),
         services: &["switchboard.conversation.v1.ConversationService"],
         public: &[],
@@ -142,7 +143,11 @@ struct One {
 struct Fake {
     clock: Clock,
     all: Arc<Mutex<HashMap<String, One>>>,
+    repeated: Arc<tokio::sync::Notify>,
 }
+
+/// A message whose events come at once, but whose call returns only when it was sent again.
+pub const ANSWERED_LATE: &str = "answered late";
 
 fn not_found() -> Fault {
     Fault::new(Reason::ConversationNotFound, "There is no such conversation.")
@@ -301,11 +306,13 @@ conversation_service! {
 
         async fn process_message(&self, r: Request<pb::ProcessMessageRequest>) -> Result<Response<pb::ProcessMessageResponse>, Status> {
             let ask = r.into_inner();
+            let mut again = false;
             let outcome = self.with(&ask.conversation_id, |one, caller| {
                 if let Some((content, outcome)) = one.outcomes.get(&ask.client_message_id).filter(|_| !ask.client_message_id.is_empty()) {
                     if *content != ask.content {
                         return Err(Fault::new(Reason::MessageIdReused, "This client_message_id was used with other content."));
                     }
+                    again = true;
                     return Ok(outcome.clone());
                 }
                 let sender = if caller.role == Role::Customer { events::SenderType::User } else { events::SenderType::HumanAgent };
@@ -313,6 +320,11 @@ conversation_service! {
                 one.outcomes.insert(ask.client_message_id.clone(), (ask.content.clone(), outcome.clone()));
                 Ok(outcome)
             })?;
+            match (ask.content == ANSWERED_LATE, again) {
+                (true, false) => self.repeated.notified().await,
+                (true, true) => self.repeated.notify_one(),
+                (false, _) => {}
+            }
             Ok(Response::new(pb::ProcessMessageResponse { outcome: Some(outcome) }))
         }
 

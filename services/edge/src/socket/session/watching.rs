@@ -87,7 +87,8 @@ impl Session {
             None => return Ok(()),
             Some(Seen::Other(frame)) => frame,
             Some(Seen::Message { frame, client_message_id, by_human }) => {
-                let mine = self.turns.get_mut(&client_message_id).map(|turn| turn.acked = true).is_some();
+                let pending = self.turns.get_mut(&client_message_id).map(|turn| turn.passed = true).is_some();
+                let mine = pending || self.ahead.remove(&client_message_id);
                 match by_human {
                     Some(told) if !mine => told,
                     _ if self.acks => frame,
@@ -158,14 +159,17 @@ impl Session {
                 }
             }
             Done::Turn { turn, result } => {
-                let acked = self.turns.get_mut(&turn.id).is_some_and(|pending| {
+                let passed = self.turns.get_mut(&turn.id).is_some_and(|pending| {
                     pending.times -= 1;
-                    pending.acked
+                    pending.passed
                 });
                 self.turns.retain(|_, pending| pending.times > 0);
                 match *result {
                     Ok(outcome) => {
-                        self.context.clone().within(DEADLINE).scope(self.outcome(turn, outcome, acked)).await
+                        if !passed && outcome.seq > turn.since {
+                            self.ahead.insert(turn.id.clone());
+                        }
+                        self.context.clone().within(DEADLINE).scope(self.outcome(turn, outcome)).await
                     }
                     Err(fault) => self.or_error(Err(fault), turn.given.as_deref()).await,
                 }
@@ -173,18 +177,19 @@ impl Session {
         }
     }
 
-    /// The stream of events has told, or will tell, what came of a message, unless that was before this connection looked.
-    async fn outcome(&mut self, turn: Turn, outcome: TurnOutcome, acked: bool) -> Step {
+    /// The stream of events has told since the message was sent, or will tell, what came of it, unless all that was before:
+    /// then the client repeats itself and is told again.
+    async fn outcome(&mut self, turn: Turn, outcome: TurnOutcome) -> Step {
         if self.plain {
             return self.answer(turn, outcome).await;
         }
         let id = outcome.conversation_id.clone();
-        let Some(joined) = self.joined.get(&id) else {
+        if !self.joined.contains_key(&id) {
             // The matter was closed long ago and goes on in a new conversation: watch that from its start.
             let result = self.join(id, Some(0), false).await?;
             return self.or_error(result, turn.given.as_deref()).await;
-        };
-        if acked || outcome.seq > joined.watch.seen {
+        }
+        if outcome.seq > turn.since {
             return Ok(());
         }
         if self.acks {
