@@ -4,6 +4,8 @@
 //! not install itself, or say how to get.
 #![allow(clippy::print_stdout, reason = "a command line tool talks on stdout")]
 #![allow(clippy::disallowed_methods, reason = "tasks measure the wall clock and wait for processes")]
+#[cfg_attr(not(unix), path = "backends/elsewhere.rs")]
+mod backends;
 mod bench;
 mod server;
 mod shell;
@@ -11,7 +13,9 @@ mod verify;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask verify [--quick|--full] | bench turn [--transport inprocess|tcp]";
+const USAGE: &str = "usage: cargo xtask verify [--quick|--full]
+     | bench turn [--transport inprocess|tcp]
+     | backends up|down [--purge]|status [--json]|env [NAME…]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +26,7 @@ fn main() -> ExitCode {
         ["verify", "--full"] => verify::run(verify::Tier::Full),
         ["bench", "turn"] => bench::turn(&["inprocess", "tcp"]).map(drop),
         ["bench", "turn", "--transport", transport @ ("inprocess" | "tcp")] => bench::turn(&[transport]).map(drop),
+        ["backends", words @ ..] if !words.is_empty() => backends::run(words),
         _ => {
             println!("{USAGE}");
             return ExitCode::from(2);
@@ -30,7 +35,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("✗ {error}");
+            eprintln!("✗ {error}");
             ExitCode::FAILURE
         }
     }

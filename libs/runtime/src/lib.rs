@@ -2,27 +2,32 @@
 //!
 //! In: a service's routes and settings. Out: a server whose layers are always the same ([`server`]), clients that carry the
 //! deadline, the trace and the caller ([`client`], [`mesh`]), settings ([`settings`]), logs and metrics ([`telemetry`]),
-//! the embedded store's ground ([`sqlite`]). Never: a business word.
+//! the stores' ground ([`stores`], [`sqlite`], [`postgres`], [`vault`]). Never: a business word.
 #![deny(missing_docs)]
 
 pub mod caller;
 pub mod client;
 pub mod clock;
+pub mod condition;
 pub mod context;
 pub mod mesh;
 pub mod page;
+pub mod postgres;
 pub mod process;
 pub mod secret;
 pub mod server;
 pub mod settings;
 pub mod sqlite;
+pub mod stores;
 pub mod telemetry;
 pub mod topology;
 pub mod trace;
 pub mod validate;
+pub mod vault;
 
 pub use caller::{Caller, Role};
 pub use clock::Clock;
+pub use condition::Condition;
 pub use context::Context;
 pub use mesh::{Host, Listener, Mesh, MeshChannel};
 pub use secret::Secret;

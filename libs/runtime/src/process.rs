@@ -10,6 +10,7 @@ use crate::{
     Clock, Secret, Shutdown, StartError,
     mesh::{Host, Listener, Mesh},
     settings::{Key, Settings},
+    stores,
     telemetry::{self, Metrics},
     topology,
 };
@@ -59,7 +60,8 @@ where
         }
     }
     let started = || -> Result<(Settings, Mesh), StartError> {
-        let settings = Settings::load(&[KEYS, telemetry::KEYS, keys], file.as_deref(), std::env::vars(), &[])?;
+        let settings =
+            Settings::load(&[KEYS, telemetry::KEYS, stores::KEYS, keys], file.as_deref(), std::env::vars(), &[])?;
         telemetry::init(&settings)?;
         if settings.text("mesh.trust") != "mtls" && settings.secret("mesh.key").is_empty() {
             let why = "set the same secret for all services, or mesh.trust = mtls where a mesh proves who calls";

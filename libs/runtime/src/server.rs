@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use switchboard_errors::{Fault, Reason};
 use switchboard_proto::FILE_DESCRIPTOR_SET;
 use tokio::{sync::Semaphore, time::Instant};
@@ -32,6 +32,7 @@ use crate::{
     Shutdown, StartError,
     caller::Verifier,
     client::{CALLER_HEADER, KEY_HEADER, REQUEST_ID_HEADER, method},
+    condition::{self, Condition},
     context::Context,
     mesh::{Host, Listener},
     topology,
@@ -44,6 +45,8 @@ const CONCURRENCY: usize = 4096;
 const DEFAULT_BUDGET: Duration = Duration::from_secs(10);
 /// Our answer leaves this much before the wire's deadline, so that DEADLINE_EXCEEDED comes from us, with a reason.
 const HEAD_START: Duration = Duration::from_millis(2);
+/// Answers of the health service say why.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// What a service serves.
 pub struct Served {
@@ -55,17 +58,13 @@ pub struct Served {
     pub public: &'static [&'static str],
     /// Who verifies tokens.
     pub verifier: Arc<Verifier>,
+    /// What it needs to be well: health says NOT_SERVING, and why, while it is not.
+    pub condition: Condition,
 }
 
-/// Serves until `shutdown`, then drains. `ready` ends when the service's dependencies answer: until then health says
-/// NOT_SERVING.
-pub async fn serve(
-    served: Served,
-    host: &Host,
-    listener: Listener,
-    shutdown: Shutdown,
-    ready: impl Future<Output = ()> + Send,
-) -> Result<(), StartError> {
+/// Serves until `shutdown`, then drains. Calls are answered also while the service is not well: each says itself what it
+/// could not do.
+pub async fn serve(served: Served, host: &Host, listener: Listener, shutdown: Shutdown) -> Result<(), StartError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, served.services, ServingStatus::NotServing).await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -79,17 +78,28 @@ pub async fn serve(
         public: served.public,
         verifier: served.verifier,
         permits: Semaphore::new(CONCURRENCY),
+        condition: served.condition.clone(),
     }));
+    let mut condition = served.condition;
     let announce = async {
-        ready.await;
-        set(&health, served.services, ServingStatus::Serving).await;
-        tracing::debug!(service = host.name, "serving");
+        loop {
+            let why = condition.why();
+            let status = if why.is_none() { ServingStatus::Serving } else { ServingStatus::NotServing };
+            set(&health, served.services, status).await;
+            match why {
+                None => tracing::debug!(service = host.name, "serving"),
+                Some(why) => tracing::warn!(service = host.name, why, "not serving"),
+            }
+            tokio::select! {
+                () = condition.changed() => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
     };
     match listener {
         Listener::InProcess => {
             host.mesh.put(host.name, BoxCloneSyncService::new(layer.layer(routes)))?;
             announce.await;
-            shutdown.cancelled().await;
         }
         Listener::Tcp(socket) => {
             let address = socket.local_addr().map(|a| a.to_string()).unwrap_or_default();
@@ -124,6 +134,7 @@ struct Gate {
     public: &'static [&'static str],
     verifier: Arc<Verifier>,
     permits: Semaphore,
+    condition: Condition,
 }
 
 #[derive(Clone)]
@@ -163,7 +174,12 @@ impl Gate {
         let path = request.uri().path().to_owned();
         // Health, reflection, and paths that nobody serves: no gate.
         let Some(row) = method(&path) else {
-            return routes.oneshot(request).await.unwrap_or_else(|never| match never {});
+            let mut response = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
+            let why = self.condition.why().filter(|_| path.starts_with(HEALTH));
+            if let Some(why) = why.and_then(|w| HeaderValue::from_str(&w).ok()) {
+                response.headers_mut().insert(condition::HEADER, why);
+            }
+            return response;
         };
         let started = Instant::now();
         let _running = self.host.metrics.running();

@@ -34,6 +34,20 @@ impl Key {
         Key { name, kind: "secret", default: "", doc, secret: true, alias: None }
     }
 
+    /// A URL that may carry a password: only that is masked, and it may come from a file.
+    pub const fn secret_url(name: &'static str, kind: &'static str, default: &'static str, doc: &'static str) -> Self {
+        Key { name, kind, default, doc, secret: true, alias: None }
+    }
+
+    /// The value as it may be shown.
+    fn shown(&self, value: &str) -> String {
+        match (self.secret, self.kind) {
+            (true, "secret") if !value.is_empty() => "***".to_owned(),
+            (true, _) => crate::stores::shown(value),
+            (false, _) => value.to_owned(),
+        }
+    }
+
     /// With a foreign environment name.
     #[must_use]
     pub const fn or_env(mut self, alias: &'static str) -> Self {
@@ -178,8 +192,7 @@ impl Settings {
 
     /// An error about a value, in the form that all of them have.
     pub fn wrong(&self, name: &str, value: &str, source: &str, why: &dyn Display) -> SettingsError {
-        let secret = self.keys.iter().any(|k| k.name == name && k.secret);
-        let shown = if secret { "***" } else { value };
+        let shown = self.keys.iter().find(|k| k.name == name).map_or_else(|| value.to_owned(), |k| k.shown(value));
         SettingsError(format!("setting `{name}` = `{shown}` (from {source}): {why}"))
     }
 
@@ -198,7 +211,7 @@ impl Settings {
                 out.push_str(&format!("\n[{head}]\n"));
             }
             let (value, source) = &self.values[key.name];
-            let shown = if key.secret && !value.is_empty() { "***" } else { value };
+            let shown = key.shown(value);
             out.push_str(&format!(
                 "# {} ({}; default: {:?}; from {source})\n{name} = {shown:?}\n",
                 key.doc, key.kind, key.default

@@ -4,12 +4,14 @@
 //! caller. Never: a dependency of production code.
 #![deny(missing_docs)]
 
+pub mod servers;
+
 use std::{sync::Arc, time::Duration};
 
 use switchboard_errors::{Fault, Reason};
 use switchboard_proto::{convert, identity::v1 as pb, identity::v1::identity_service_server as server};
 use switchboard_runtime::{
-    Clock, Context, Host, Listener, Mesh, Role, Shutdown, StartError,
+    Clock, Condition, Context, Host, Listener, Mesh, Role, Shutdown, StartError,
     caller::{Claims, ISSUER, KeySource, SigningKey, Verifier, role_name},
     process,
     server::{Served, serve},
@@ -49,8 +51,8 @@ impl TestMesh {
             "/switchboard.identity.v1.IdentityService/GetKeys",
             "/switchboard.identity.v1.IdentityService/IssueServiceToken",
         ];
-        let served = Served { routes, services: &[], public, verifier };
-        this.run(async move |shutdown| serve(served, &host, Listener::InProcess, shutdown, async {}).await);
+        let served = Served { routes, services: &[], public, verifier, condition: Condition::well() };
+        this.run(async move |shutdown| serve(served, &host, Listener::InProcess, shutdown).await);
         this.until_up("identity").await;
         this
     }

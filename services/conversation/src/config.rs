@@ -1,18 +1,12 @@
 //! The settings of conversation.
 //!
 //! In: settings. Out: typed values. Never: a default without its reason.
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use switchboard_runtime::{Key, Settings, SettingsError};
+use switchboard_runtime::{Key, Settings, SettingsError, stores::Ledger};
 
 /// The documented settings.
 pub const KEYS: &[Key] = &[
-    Key::new(
-        "stores.ledger",
-        "sqlite:FOLDER",
-        "sqlite:",
-        "Where ledgers are kept; without a folder, under the data folder.",
-    ),
     Key::new(
         "conversation.turn_lease",
         "duration",
@@ -48,8 +42,8 @@ pub const KEYS: &[Key] = &[
 /// The settings in effect.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Folder of the SQLite file.
-    pub data: PathBuf,
+    /// Where the ledger is.
+    pub ledger: Ledger,
     /// How long a turn may run.
     pub turn_lease: Duration,
     /// How long a matter can be reopened.
@@ -65,17 +59,8 @@ pub struct Config {
 impl Config {
     /// Reads the settings.
     pub fn read(settings: &Settings) -> Result<Self, SettingsError> {
-        let ledger = settings.text("stores.ledger");
-        let Some(folder) = ledger.strip_prefix("sqlite:") else {
-            return Err(settings.wrong(
-                "stores.ledger",
-                &ledger,
-                "settings",
-                &"this build has the driver sqlite: only",
-            ));
-        };
         Ok(Config {
-            data: if folder.is_empty() { settings.text("data").into() } else { folder.into() },
+            ledger: Ledger::read(settings)?,
             turn_lease: settings.duration("conversation.turn_lease")?,
             reopen_window: settings.duration("conversation.reopen_window")?,
             idle_after: settings.duration("conversation.idle_after")?,

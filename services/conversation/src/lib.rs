@@ -28,7 +28,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use switchboard_proto::conversation::v1::conversation_service_server::ConversationServiceServer;
 use switchboard_runtime::{
-    Host, Listener, Shutdown, StartError,
+    Condition, Host, Listener, Shutdown, StartError,
     server::{Served, serve as serve_routes},
 };
 use tokio::sync::Notify;
@@ -44,7 +44,10 @@ const MAX_REQUEST: usize = 2 * 1024 * 1024;
 
 /// Serves until `shutdown`.
 pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shutdown) -> Result<(), StartError> {
-    let store = SqliteStore::open(&config.data).await?;
+    let switchboard_runtime::stores::Ledger::Sqlite(folder) = &config.ledger else {
+        return Err(StartError::Other("conversation has no PostgreSQL adapter yet".into()));
+    };
+    let store = SqliteStore::open(folder).await?;
     let verifier = host.verifier()?;
     let targets = MeshTargets {
         salesforce: host.connect("salesforce")?,
@@ -76,8 +79,9 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         services: &["switchboard.conversation.v1.ConversationService"],
         public: &[],
         verifier,
+        condition: Condition::well(),
     };
-    let result = serve_routes(served, &host, listener, shutdown, async {}).await;
+    let result = serve_routes(served, &host, listener, shutdown).await;
     // The worker ends with the same token; what it was doing is in rows.
     let _ = worker.await;
     store.close().await;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use switchboard_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use switchboard_runtime::{
-    Fault, Host, Listener, Shutdown, StartError,
+    Condition, Fault, Host, Listener, Shutdown, StartError,
     caller::{KeySource, Verifier},
     server::Served,
 };
@@ -46,9 +46,14 @@ pub async fn serve_with(
 ) -> Result<(), StartError> {
     let verifier = Arc::new(Verifier::new(Box::new(OwnKeys(identity.clone())), host.clock.clone()));
     let routes = Routes::new(IdentityServiceServer::new(grpc::Grpc(identity)));
-    let served =
-        Served { routes, services: &["switchboard.identity.v1.IdentityService"], public: grpc::PUBLIC, verifier };
-    switchboard_runtime::server::serve(served, &host, listener, shutdown, async {}).await
+    let served = Served {
+        routes,
+        services: &["switchboard.identity.v1.IdentityService"],
+        public: grpc::PUBLIC,
+        verifier,
+        condition: Condition::well(),
+    };
+    switchboard_runtime::server::serve(served, &host, listener, shutdown).await
 }
 
 /// Identity verifies tokens as everybody does, but asks nobody for the keys.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use switchboard_proto::knowledge::v1::knowledge_service_server::KnowledgeServiceServer;
-use switchboard_runtime::{Host, Listener, Shutdown, StartError, server};
+use switchboard_runtime::{Condition, Host, Listener, Shutdown, StartError, server};
 use tonic::service::Routes;
 
 pub mod analysis;
@@ -48,8 +48,9 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         services: &["switchboard.knowledge.v1.KnowledgeService"],
         public: &[],
         verifier: host.verifier()?,
+        condition: Condition::well(),
     };
-    let result = server::serve(served, &host, listener, shutdown, async {}).await;
+    let result = server::serve(served, &host, listener, shutdown).await;
     store.close().await;
     result
 }

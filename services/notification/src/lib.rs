@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use switchboard_proto::notification::v1::notification_service_server::NotificationServiceServer;
-use switchboard_runtime::{Host, Listener, Shutdown, StartError, server::Served};
+use switchboard_runtime::{Condition, Host, Listener, Shutdown, StartError, server::Served};
 use tonic::service::Routes;
 
 pub mod config;
@@ -34,6 +34,7 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         services: &["switchboard.notification.v1.NotificationService"],
         public: &[],
         verifier: host.verifier()?,
+        condition: Condition::well(),
     };
-    switchboard_runtime::server::serve(served, &host, listener, shutdown, async {}).await
+    switchboard_runtime::server::serve(served, &host, listener, shutdown).await
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use switchboard_proto::orchestrator::v1::orchestrator_service_server::OrchestratorServiceServer;
 use switchboard_runtime::{
-    Host, Listener, Shutdown, StartError,
+    Condition, Host, Listener, Shutdown, StartError,
     server::{self, Served},
 };
 use tonic::service::Routes;
@@ -53,6 +53,7 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         services: &["switchboard.orchestrator.v1.OrchestratorService"],
         public: &[],
         verifier: host.verifier()?,
+        condition: Condition::well(),
     };
-    server::serve(served, &host, listener, shutdown, async {}).await
+    server::serve(served, &host, listener, shutdown).await
 }

@@ -31,7 +31,7 @@ use bundle::{Bundle, BundleError, Files};
 use config::Config;
 use store::{Activation, INSTALLATION, SqliteStore, Store as _};
 use switchboard_proto::rules::v1::rules_service_server::RulesServiceServer;
-use switchboard_runtime::{Host, Listener, SettingsError, Shutdown, StartError, server};
+use switchboard_runtime::{Condition, Host, Listener, SettingsError, Shutdown, StartError, server};
 use tonic::service::Routes;
 
 /// Loads the bundle, notes that it decides from now on, and serves until `shutdown`.
@@ -60,6 +60,7 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         services: &["switchboard.rules.v1.RulesService"],
         public: &[],
         verifier: host.verifier()?,
+        condition: Condition::well(),
     };
-    server::serve(served, &host, listener, shutdown, async {}).await
+    server::serve(served, &host, listener, shutdown).await
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use switchboard_proto::salesforce::v1::salesforce_service_server::SalesforceServiceServer;
 use switchboard_runtime::{
-    Host, Listener, Shutdown, StartError,
+    Condition, Host, Listener, Shutdown, StartError,
     server::{Served, serve as run},
 };
 use tonic::service::Routes;
@@ -35,8 +35,9 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         services: &["switchboard.salesforce.v1.SalesforceService"],
         public: &[],
         verifier: host.verifier()?,
+        condition: Condition::well(),
     };
-    run(served, &host, listener, shutdown, async {}).await?;
+    run(served, &host, listener, shutdown).await?;
     org.close().await;
     Ok(())
 }

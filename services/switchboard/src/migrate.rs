@@ -37,11 +37,7 @@ fn stores(settings: &Settings) -> Result<Vec<Store>, Failure> {
             switchboard_identity::config::Config::read(settings)?.data,
             sqlx::migrate!("../../migrations/identity/sqlite"),
         ),
-        store(
-            "conversation",
-            switchboard_conversation::config::Config::read(settings)?.data,
-            sqlx::migrate!("../../migrations/conversation/sqlite"),
-        ),
+        store("conversation", settings.text("data").into(), sqlx::migrate!("../../migrations/conversation/sqlite")),
         store(
             "knowledge",
             switchboard_knowledge::config::Config::read(settings)?.data,

@@ -1,7 +1,7 @@
 //! All settings of all services, and where this command reads them from.
 use std::path::PathBuf;
 
-use switchboard_runtime::{Key, Settings, SettingsError, process, telemetry};
+use switchboard_runtime::{Key, Settings, SettingsError, process, stores, telemetry};
 
 /// Settings of the all-in-one itself.
 const KEYS: &[Key] = &[Key::new(
@@ -12,11 +12,12 @@ const KEYS: &[Key] = &[Key::new(
 )];
 
 /// Every documented setting there is.
-pub(crate) fn tables() -> [&'static [Key]; 11] {
+pub(crate) fn tables() -> [&'static [Key]; 12] {
     [
         KEYS,
         process::KEYS,
         telemetry::KEYS,
+        stores::KEYS,
         switchboard_edge::config::KEYS,
         switchboard_identity::config::KEYS,
         switchboard_conversation::config::KEYS,

@@ -15,8 +15,9 @@ use switchboard_proto::knowledge::v1::{
     *,
 };
 use switchboard_runtime::{
-    Caller, Clock, Context, Fault, Host, Listener, Mesh, MeshChannel, Reason, Role, Secret, Shutdown,
+    Caller, Clock, Condition, Context, Fault, Host, Listener, Mesh, MeshChannel, Reason, Role, Secret, Shutdown,
     caller::{Claims, ISSUER, SigningKey},
+    condition,
     server::{Served, serve},
     sqlite::Sqlite,
     telemetry::Metrics,
@@ -104,7 +105,7 @@ struct Rig {
 
 fn served(mesh: &TestMesh, scripted: &Arc<Scripted>) -> Served {
     let routes = Routes::new(KnowledgeServiceServer::new(Played(scripted.clone())));
-    Served { routes, services: SERVICES, public: &[], verifier: mesh.verifier() }
+    Served { routes, services: SERVICES, public: &[], verifier: mesh.verifier(), condition: Condition::well() }
 }
 
 impl Rig {
@@ -117,14 +118,14 @@ impl Rig {
         let scripted = Arc::new(Scripted::default());
         let (host, served) = (mesh.host("knowledge"), served(&mesh, &scripted));
         if !tcp {
-            mesh.run(async move |shutdown| serve(served, &host, Listener::InProcess, shutdown, async {}).await);
+            mesh.run(async move |shutdown| serve(served, &host, Listener::InProcess, shutdown).await);
             mesh.until_up("knowledge").await;
             let channel = mesh.host("orchestrator").connect("knowledge").expect("link");
             return Rig { caller_mesh: mesh.mesh.clone(), mesh, scripted, channel, address: None };
         }
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = format!("http://{}", socket.local_addr().expect("address"));
-        mesh.run(async move |shutdown| serve(served, &host, Listener::Tcp(socket), shutdown, async {}).await);
+        mesh.run(async move |shutdown| serve(served, &host, Listener::Tcp(socket), shutdown).await);
         let caller_mesh =
             Mesh::new(BTreeMap::from([("knowledge".to_owned(), address.clone())]), mesh.mesh.key().clone());
         let channel = host_of(&caller_mesh, "orchestrator").connect("knowledge").expect("link");
@@ -269,24 +270,24 @@ async fn who_may_call_is_the_topology_and_its_proof() {
 async fn a_drain_lets_running_calls_end_and_takes_no_new_ones() {
     let mesh = TestMesh::start().await;
     let scripted = Arc::new(Scripted::default());
-    let (host, served) = (mesh.host("knowledge"), served(&mesh, &scripted));
+    let (reporter, condition) = Condition::new("the store is not there");
+    let (host, served) = (mesh.host("knowledge"), Served { condition, ..served(&mesh, &scripted) });
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = format!("http://{}", socket.local_addr().expect("address"));
     let stop = Shutdown::new();
-    let (ready, stopping) = (Arc::new(Notify::new()), stop.clone());
-    let opened = ready.clone();
-    let server = tokio::spawn(async move {
-        serve(served, &host, Listener::Tcp(socket), stopping, async move { opened.notified().await }).await
-    });
+    let stopping = stop.clone();
+    let server = tokio::spawn(async move { serve(served, &host, Listener::Tcp(socket), stopping).await });
     let caller_mesh = Mesh::new(BTreeMap::from([("knowledge".to_owned(), address)]), mesh.mesh.key().clone());
     let channel = host_of(&caller_mesh, "orchestrator").connect("knowledge").expect("link");
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
     let ask = |service: &str| tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
     for name in ["", SERVICES[0]] {
-        let status = health.check(ask(name)).await.expect("answers").into_inner().status;
+        let answer = health.check(ask(name)).await.expect("answers");
+        assert_eq!(answer.metadata().get(condition::HEADER).expect("says why"), "the store is not there");
+        let status = answer.into_inner().status;
         assert_eq!(status, tonic_health::pb::health_check_response::ServingStatus::NotServing as i32);
     }
-    ready.notify_one();
+    reporter.well();
     while health.check(ask(SERVICES[0])).await.expect("answers").into_inner().status != 1 {
         tokio::task::yield_now().await;
     }

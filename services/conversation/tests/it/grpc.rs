@@ -26,8 +26,14 @@ async fn served(rig: &Rig) -> Client {
     let service = Conversations { engine: rig.engine.clone(), shutdown: rig.shutdown.clone() };
     let routes = Routes::new(ConversationServiceServer::new(service));
     let host = rig.mesh.host("conversation");
-    let served = Served { routes, services: &[], public: &[], verifier: rig.mesh.verifier() };
-    rig.mesh.run(async move |shutdown| serve(served, &host, Listener::InProcess, shutdown, async {}).await);
+    let served = Served {
+        routes,
+        services: &[],
+        public: &[],
+        verifier: rig.mesh.verifier(),
+        condition: switchboard_runtime::Condition::well(),
+    };
+    rig.mesh.run(async move |shutdown| serve(served, &host, Listener::InProcess, shutdown).await);
     rig.mesh.until_up("conversation").await;
     ConversationServiceClient::new(rig.mesh.host("edge").connect("conversation").expect("link"))
 }

@@ -158,7 +158,7 @@ pub struct Rig {
 
 pub fn config(folder: &Path) -> Config {
     Config {
-        data: folder.to_owned(),
+        ledger: switchboard_runtime::stores::Ledger::Sqlite(folder.to_owned()),
         turn_lease: Duration::from_secs(20),
         reopen_window: Duration::from_secs(7 * 86_400),
         idle_after: Duration::from_secs(86_400),

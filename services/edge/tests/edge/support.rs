@@ -54,10 +54,9 @@ pub async fn start_at(config: Config, clock: Clock) -> Edge {
         services: &["switchboard.conversation.v1.ConversationService"],
         public: &[],
         verifier: mesh.verifier(),
+        condition: switchboard_runtime::Condition::well(),
     };
-    mesh.run(async move |stop| {
-        switchboard_runtime::server::serve(served, &host, Listener::InProcess, stop, async {}).await
-    });
+    mesh.run(async move |stop| switchboard_runtime::server::serve(served, &host, Listener::InProcess, stop).await);
     mesh.until_up("conversation").await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

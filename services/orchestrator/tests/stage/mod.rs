@@ -271,7 +271,13 @@ pub(crate) fn turn(message: &str) -> ProcessRequestRequest {
 
 async fn put(mesh: &TestMesh, name: &'static str, routes: Routes) {
     let host = mesh.host(name);
-    let served = Served { routes, services: &[], public: &[], verifier: mesh.verifier() };
-    mesh.run(async move |shutdown| serve_routes(served, &host, Listener::InProcess, shutdown, async {}).await);
+    let served = Served {
+        routes,
+        services: &[],
+        public: &[],
+        verifier: mesh.verifier(),
+        condition: switchboard_runtime::Condition::well(),
+    };
+    mesh.run(async move |shutdown| serve_routes(served, &host, Listener::InProcess, shutdown).await);
     mesh.until_up(name).await;
 }
