@@ -21,6 +21,7 @@ use sqlx::{
     },
 };
 use switchboard_errors::{Fault, Reason};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
@@ -76,9 +77,9 @@ impl Postgres {
             .max_lifetime(LIFETIME)
             // Asking first would cost every transaction a round trip; `begin` finds out and takes another one.
             .test_before_acquire(false)
-            .connect_lazy_with(options);
+            .connect_lazy_with(options.clone());
         let (reporter, condition) = Condition::new(format!("{place} was not asked yet"));
-        tokio::spawn(look(pool.clone(), place, owner, migrations, reporter));
+        tokio::spawn(look(pool.clone(), options, owner, migrations, reporter));
         Ok(Postgres { pool, condition, worker: format!("{}_worker", role(owner)).into() })
     }
 
@@ -157,9 +158,19 @@ fn is_broken(error: &sqlx::Error) -> bool {
     }
 }
 
-async fn look(pool: PgPool, place: String, owner: &'static str, migrations: &'static Migrator, reporter: Reporter) {
+/// Looks at the server as long as the pool is open, on a connection of its own: a pool hides why it has none.
+async fn look(
+    pool: PgPool,
+    options: PgConnectOptions,
+    owner: &'static str,
+    migrations: &'static Migrator,
+    reporter: Reporter,
+) {
+    let place = place(&options);
+    let mut connection = None;
     loop {
-        let well = match missing_of(&pool, owner, migrations).await {
+        let asked = timeout(ACQUIRE, missing_of(&mut connection, &options, owner, migrations)).await;
+        let well = match asked.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(missing) if missing.is_empty() => {
                 reporter.well();
                 true
@@ -170,6 +181,7 @@ async fn look(pool: PgPool, place: String, owner: &'static str, migrations: &'st
                 false
             }
             Err(error) => {
+                connection = None;
                 reporter.ill(explain(&place, &error));
                 false
             }
@@ -182,16 +194,26 @@ async fn look(pool: PgPool, place: String, owner: &'static str, migrations: &'st
     }
 }
 
-async fn missing_of(pool: &PgPool, owner: &'static str, migrations: &Migrator) -> Result<Vec<String>, sqlx::Error> {
-    let mut connection = match pool.acquire().await {
-        Ok(connection) => connection,
-        // The role of the owner comes with its first migration.
-        Err(error) if code(&error).is_some_and(|c| c == "22023" || c == "42704") => {
-            return Ok(names(migrations, |_| true));
+async fn missing_of(
+    connection: &mut Option<PgConnection>,
+    options: &PgConnectOptions,
+    owner: &str,
+    migrations: &Migrator,
+) -> Result<Vec<String>, sqlx::Error> {
+    if connection.is_none() {
+        match PgConnection::connect_with(options).await {
+            Ok(made) => *connection = Some(made),
+            // The role of the owner comes with its first migration.
+            Err(error) if code(&error).is_some_and(|c| c == "22023" || c == "42704") => {
+                return Ok(names(migrations, |_| true));
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => return Err(error),
-    };
-    missing_on(&mut connection, owner, migrations).await
+    }
+    match connection {
+        Some(connection) => missing_on(connection, owner, migrations).await,
+        None => Err(sqlx::Error::PoolClosed),
+    }
 }
 
 async fn missing_on(

@@ -4,6 +4,7 @@
 //! caller. Never: a dependency of production code.
 #![deny(missing_docs)]
 
+pub mod cluster;
 pub mod servers;
 
 use std::{sync::Arc, time::Duration};

@@ -1,4 +1,6 @@
 //! The layers, seen from both sides of a call, in process and over sockets.
+mod postgres;
+
 use std::{
     collections::BTreeMap,
     sync::{
