@@ -2,12 +2,19 @@
 //!
 //! In: names of servers, none for all. Out: servers on loopback that outlive this command, and their addresses. Never: an address
 //! that another machine reaches, a port above 32767 (the system lends those to outgoing connections), or data lost by `down`.
+mod elasticsearch;
 mod install;
+mod jaeger;
+mod kafka;
+mod mongodb;
+mod neo4j;
 mod place;
 mod postgres;
 mod probe;
 mod process;
 mod redis;
+#[cfg(test)]
+mod tests;
 mod tool;
 
 use std::{
@@ -28,6 +35,10 @@ trait Backend: Sync {
     /// The setting that its address goes into.
     fn setting(&self) -> &'static str;
     fn url(&self) -> &'static str;
+    /// Another one that must run before it.
+    fn needs(&self) -> Option<&'static dyn Backend> {
+        None
+    }
     /// Every port it listens on.
     fn ports(&self) -> &'static [u16];
     /// What tests want to know besides: suffixes of its environment variable.
@@ -60,7 +71,15 @@ trait Backend: Sync {
 }
 
 /// All of them; where the order matters, earlier ones are started first.
-const ALL: &[&dyn Backend] = &[&postgres::Postgres, &redis::Redis];
+const ALL: &[&dyn Backend] = &[
+    &postgres::Postgres,
+    &redis::Redis,
+    &mongodb::MongoDb,
+    &kafka::Kafka,
+    &elasticsearch::Elasticsearch,
+    &neo4j::Neo4j,
+    &jaeger::Jaeger,
+];
 
 /// Runs `backends WORDS`.
 pub fn run(words: &[&str]) -> Result {
@@ -68,7 +87,7 @@ pub fn run(words: &[&str]) -> Result {
     let (flags, names): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("--"));
     let backends = named(&names)?;
     match (*task, flags.as_slice()) {
-        ("up", []) => up(&backends),
+        ("up", []) => ensure(&names).map(drop),
         ("down", []) => down(&backends, false),
         ("down", ["--purge"]) => down(&backends, true),
         ("status", []) => status(&backends, false),
@@ -111,29 +130,40 @@ fn environment(backends: &[&dyn Backend]) -> Vec<(String, String)> {
 /// All at once: most of it is waiting for the network. What uses the processor, or may run only once, takes a lock.
 fn up(backends: &[&'static dyn Backend]) -> Result {
     each(backends, |backend| {
-        let name = backend.name();
-        let _one = place::lock(name)?;
-        if backend.version().is_none() {
-            println!("▸ {name}: installing");
-            let started = Instant::now();
-            backend.install()?;
-            println!("✓ {name}: installed ({:.1} s)", started.elapsed().as_secs_f64());
-        }
-        let version = backend.version().ok_or("it was installed, but cannot be found")?;
-        let started = Instant::now();
-        let folder = place::folder(name);
-        place::make(&folder)?;
-        let was = process::alive(&folder);
-        if was.is_none() {
-            free(backend.ports())?;
-            process::launch(&folder, backend.command(&folder)?)?;
-        }
-        wait(*backend, &folder)?;
-        backend.prepare()?;
-        let how = was.map_or_else(|| format!("started in {:.1} s", started.elapsed().as_secs_f64()), |_| "runs".into());
-        println!("✓ {name} {version}, {how}: {} = \"{}\"", backend.setting(), backend.url());
+        let how = bring(*backend)?;
+        println!("✓ {} {how}: {} = \"{}\"", backend.name(), backend.setting(), backend.url());
         Ok(())
     })
+}
+
+/// Brings up one, and what it needs; says of which version it is and what was to do.
+fn bring(backend: &dyn Backend) -> Result<String> {
+    let (name, folder) = (backend.name(), place::folder(backend.name()));
+    let _one = place::lock(name)?;
+    place::make(&folder)?;
+    if let Some(needed) = backend.needs() {
+        bring(needed).map_err(|e| format!("needs {}: {e}", needed.name()))?;
+    }
+    // One that is dying just now still looks alive, and one that is paused never answers: both are started anew.
+    let ran = process::alive(&folder).is_some() && wait(backend, &folder).is_ok();
+    // Programs are not replaced under a server that runs.
+    if !ran && backend.version().is_none() {
+        println!("▸ {name}: installing");
+        let started = Instant::now();
+        backend.install()?;
+        println!("✓ {name}: installed ({:.1} s)", started.elapsed().as_secs_f64());
+    }
+    let started = Instant::now();
+    if !ran {
+        process::settle(&folder);
+        free(backend.ports())?;
+        process::launch(&folder, backend.command(&folder)?)?;
+        wait(backend, &folder)?;
+    }
+    backend.prepare()?;
+    let version = backend.version().unwrap_or_default();
+    let took = started.elapsed().as_secs_f64();
+    Ok(if ran { format!("{version} runs") } else { format!("{version} started in {took:.1} s") })
 }
 
 /// One thread each; the errors of all, with their names.
@@ -156,8 +186,9 @@ fn each(backends: &[&'static dyn Backend], work: impl Fn(&&'static dyn Backend) 
 /// Somebody else's server on our port would answer in the place of ours.
 fn free(ports: &[u16]) -> Result {
     for port in ports {
-        TcpListener::bind(("127.0.0.1", *port))
-            .map_err(|e| format!("port {port} is taken by another program ({e})"))?;
+        TcpListener::bind(("127.0.0.1", *port)).map_err(|e| {
+            format!("port {port} is taken by another program, or a backend of another cache folder ({e})")
+        })?;
     }
     Ok(())
 }
@@ -180,18 +211,24 @@ fn wait(backend: &dyn Backend, folder: &Path) -> Result {
     Ok(())
 }
 
+/// Those that need another one go before it.
 fn down(backends: &[&'static dyn Backend], purge: bool) -> Result {
-    each(backends, |backend| {
-        let _one = place::lock(backend.name())?;
-        let ran = process::stop(&place::folder(backend.name()), backend.signal())?;
+    let (first, then): (Vec<_>, Vec<_>) = backends.iter().copied().partition(|backend| backend.needs().is_some());
+    let stop = |backend: &&'static dyn Backend| {
         let name = backend.name();
+        let _one = place::lock(name)?;
+        let ran = process::stop(&place::folder(name), backend.signal())?;
         println!("✓ {name}: {}", if ran { "stopped" } else { "did not run" });
         if purge {
-            backend.purge()?;
+            // What it keeps in another one's data goes with them.
+            let goes = backend.needs().is_some_and(|needed| then.iter().any(|other| other.name() == needed.name()));
+            if goes { place::remove(&place::folder(name)) } else { backend.purge() }?;
             println!("✓ {name}: data removed");
         }
         Ok(())
-    })
+    };
+    let stopped = each(&first, stop);
+    each(&then, stop).and(stopped)
 }
 
 fn status(backends: &[&'static dyn Backend], json: bool) -> Result {

@@ -13,22 +13,15 @@ use super::{
 };
 use crate::shell::{Result, command, output, run};
 
-/// The superuser, for what an operator does. Tests use [`Backend::url`]: row security does not bind a superuser.
-const ADMIN: &str = "postgres://postgres@127.0.0.1:15432/postgres";
+/// The superuser, for what an operator does. Tests use [`Backend::url`]: row security does not bind a superuser. The password is
+/// that of `compose.yaml`; here none is asked for.
+const ADMIN: &str = "postgres://postgres:postgres@127.0.0.1:15432/postgres";
 
 /// Who may connect: the superuser from this machine without a password, all others with theirs.
 const ACCESS: &str = "\
 host all         postgres 127.0.0.1/32 trust
 host replication postgres 127.0.0.1/32 trust
 host all         all      127.0.0.1/32 scram-sha-256
-";
-
-/// The role and its database, made if they are not there.
-const ACCOUNT: &str = "\
-SELECT $$CREATE ROLE switchboard$$ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'switchboard') \\gexec
-ALTER ROLE switchboard LOGIN CREATEDB CREATEROLE NOSUPERUSER NOBYPASSRLS PASSWORD 'switchboard';
-SELECT $$CREATE DATABASE switchboard OWNER switchboard$$
- WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'switchboard') \\gexec
 ";
 
 pub struct Postgres;
@@ -92,11 +85,12 @@ impl Backend for Postgres {
     }
 
     fn answers(&self) -> Result {
-        self.psql(ADMIN, "SELECT 1")
+        self.administer("SELECT 1")
     }
 
     fn prepare(&self) -> Result {
-        self.psql(ADMIN, ACCOUNT)?;
+        self.account("switchboard")?;
+        self.administer("ALTER ROLE switchboard CREATEDB CREATEROLE")?;
         self.psql(self.url(), "SELECT 1")
     }
 
@@ -107,8 +101,8 @@ impl Backend for Postgres {
 
     fn purge(&self) -> Result {
         let folder = folder(self.name());
-        if let Ok(data) = self.data(&folder) {
-            remove(&data)?;
+        if let Some(place) = self.data(&folder)?.parent() {
+            remove(place)?;
         }
         remove(&folder)
     }
@@ -150,6 +144,21 @@ impl Postgres {
         // One order of text on every machine; macOS has no C.UTF-8.
         initdb.arg(if cfg!(target_os = "linux") { "--locale=C.UTF-8" } else { "--locale=C" });
         tool::quiet(initdb, "postgres-initdb")
+    }
+
+    /// A plain role with its own name as its password, and its database; made if they are not there.
+    pub fn account(&self, name: &str) -> Result {
+        self.administer(&format!(
+            "SELECT $$CREATE ROLE {name}$$ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec\n\
+             ALTER ROLE {name} LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD '{name}';\n\
+             SELECT $$CREATE DATABASE {name} OWNER {name}$$\n\
+             WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}') \\gexec\n"
+        ))
+    }
+
+    /// Runs SQL as the superuser.
+    pub fn administer(&self, sql: &str) -> Result {
+        self.psql(ADMIN, sql)
     }
 
     fn psql(&self, url: &str, sql: &str) -> Result {

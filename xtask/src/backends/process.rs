@@ -54,6 +54,19 @@ pub fn alive(folder: &Path) -> Option<u32> {
     (identity(pid)? == known).then_some(pid)
 }
 
+/// After a crash: waits until the system has forgotten the process. Until then PostgreSQL takes its predecessor for running.
+pub fn settle(folder: &Path) {
+    /// Whoever collects dead processes on this machine does it within a second, or never.
+    const LIMIT: Duration = Duration::from_secs(5);
+    let Ok(text) = fs::read_to_string(folder.join("pid")) else { return };
+    let pid = text.split(' ').next().unwrap_or_default();
+    let started = Instant::now();
+    let known = || Command::new("kill").args(["-0", pid]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    while alive(folder).is_none() && known() && started.elapsed() < LIMIT {
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// Asks the process to end and waits for it; after a minute it is ended without asking. False: it did not run.
 pub fn stop(folder: &Path, signal: &str) -> Result<bool> {
     let Some(pid) = alive(folder) else { return Ok(false) };
@@ -116,12 +129,8 @@ mod tests {
         let pid = launch(&folder, sleeper).expect("launched");
         assert_eq!(alive(&folder), Some(pid));
         let known = fs::read_to_string(folder.join("pid")).expect("pid file");
-        fs::write(
-            folder.join("pid"),
-            format!("{} {}", std::process::id(), &known[known.find(' ').expect("two") + 1..]),
-        )
-        .expect("written");
-        assert_eq!(alive(&folder), None, "same identity, other number");
+        fs::write(folder.join("pid"), known.replacen(' ', " 1", 1)).expect("written");
+        assert_eq!(alive(&folder), None, "same number, started at another time");
         assert!(!stop(&folder, "-TERM").expect("nothing to stop"), "a stranger is left alone");
         fs::write(folder.join("pid"), known).expect("written");
         assert!(stop(&folder, "-TERM").expect("stopped"));
