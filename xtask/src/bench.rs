@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    backends,
     server::Server,
     shell::{Result, command, output, run, target},
 };
@@ -34,6 +35,36 @@ pub fn turn(transports: &[&str]) -> Result<String> {
     }
     let floor = target().join("release/floor").display().to_string();
     table += &output(command(&floor, &[&TURNS.to_string()]))?;
+    print!("{table}");
+    Ok(table)
+}
+
+/// Seconds that each figure of the stores is measured.
+const SECONDS: &str = "8";
+
+/// Prints how fast turns are kept, each store beside its own floor.
+pub fn ledger() -> Result<String> {
+    run(command("cargo", &["build", "--release", "--quiet", "--package", "switchboard-harness", "--bins"]))?;
+    let env: std::collections::BTreeMap<String, String> = backends::ensure(&["postgres"])?.into_iter().collect();
+    let of = |name: &str| env.get(&format!("SWITCHBOARD_TEST_POSTGRES{name}")).cloned().ok_or("PostgreSQL has no URL");
+    let (url, admin, bin) = (of("")?, of("_ADMIN")?, of("_BIN")?);
+    let psql =
+        |sql: &str| output(command(&format!("{bin}/psql"), &[&admin, "-qtAX", "-v", "ON_ERROR_STOP=1", "-c", sql]));
+    let data = psql("SHOW data_directory")?;
+    let file = std::path::Path::new(data.trim()).join("postmaster.pid");
+    let pid = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let pid = pid.lines().next().unwrap_or_default().to_owned();
+    let name = format!("switchboard_bench_{}", std::process::id());
+    psql(&format!("CREATE DATABASE {name} OWNER switchboard"))?;
+    let (server, _) = url.rsplit_once('/').ok_or("a URL with a database")?;
+    // On a disk: the folder for temporary files may be memory.
+    let place = target().join("bench");
+    std::fs::create_dir_all(&place).map_err(|e| e.to_string())?;
+    let stores = target().join("release/stores").display().to_string();
+    let measured =
+        output(command(&stores, &[SECONDS, &place.display().to_string(), &format!("{server}/{name}"), &bin, &pid]));
+    psql(&format!("DROP DATABASE {name} WITH (FORCE)"))?;
+    let table = format!("| what | figure | target |\n|---|---|---|\n{}", measured?);
     print!("{table}");
     Ok(table)
 }

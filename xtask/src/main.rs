@@ -14,7 +14,7 @@ mod verify;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask verify [--quick|--full]
-     | bench turn [--transport inprocess|tcp]
+     | bench turn [--transport inprocess|tcp] | bench ledger
      | backends up|down [--purge]|status [--json]|env [NAME…]";
 
 fn main() -> ExitCode {
@@ -23,9 +23,11 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["verify"] => verify::run(verify::Tier::Plain),
         ["verify", "--quick"] => verify::run(verify::Tier::Quick),
+        ["verify", "--backends"] => verify::run(verify::Tier::Backends),
         ["verify", "--full"] => verify::run(verify::Tier::Full),
         ["bench", "turn"] => bench::turn(&["inprocess", "tcp"]).map(drop),
         ["bench", "turn", "--transport", transport @ ("inprocess" | "tcp")] => bench::turn(&[transport]).map(drop),
+        ["bench", "ledger"] => bench::ledger().map(drop),
         ["backends", words @ ..] if !words.is_empty() => backends::run(words),
         _ => {
             println!("{USAGE}");

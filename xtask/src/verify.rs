@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    backends,
     server::{Server, free_port},
     shell::{BUF, PLAYWRIGHT, Result, cargo_deny, command, need, npm, output, root, step, target},
 };
@@ -22,11 +23,27 @@ pub enum Tier {
     Plain,
     /// On demand: all of it, with a report in `docs/`.
     Full,
+    /// On demand: only the suites on real servers, which begin with empty data.
+    Backends,
 }
+
+/// The servers that suites run on.
+const SERVERS: [&str; 4] = ["postgres", "redis", "mongodb", "kafka"];
+/// All clients of servers, as released binaries have them.
+const DRIVERS: [&str; 2] = ["--features", "switchboard/servers,switchboard-conversation/servers"];
 
 /// Runs a tier.
 pub fn run(tier: Tier) -> Result {
     let started = Instant::now();
+    if tier == Tier::Backends {
+        // From nothing: data of an earlier run could hide what a first start lacks.
+        step("servers with empty data", || backends::run(&[&["down", "--purge"], SERVERS.as_slice()].concat()))?;
+        step("suites on real servers", suites_on_servers)?;
+        step("release build with all drivers", release)?;
+        step("scenarios on real servers", scenarios_on_servers)?;
+        println!("✓ verification on real servers in {:.0} s", started.elapsed().as_secs_f64());
+        return Ok(());
+    }
     step("format", || run_cargo(&["fmt", "--all", "--check"]))?;
     step("clippy", || run_cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
     step("docs", || {
@@ -42,13 +59,15 @@ pub fn run(tier: Tier) -> Result {
         ))
     })?;
     step("protos: lint, format", protos)?;
-    step("tests", || run_cargo(&["test", "--workspace", "--quiet"]))?;
     if tier == Tier::Quick {
+        step("tests", || run_cargo(&["test", "--workspace", "--quiet"]))?;
         println!("✓ quick verification in {:.0} s", started.elapsed().as_secs_f64());
         return Ok(());
     }
-    step("release build", || run_cargo(&["build", "--release", "--quiet", "--package", "switchboard"]))?;
+    step("tests, also on real servers", suites_on_servers)?;
+    step("release build with all drivers", release)?;
     step("scenarios over REST and WebSocket", scenarios)?;
+    step("scenarios on real servers", scenarios_on_servers)?;
     step("chat page in a browser", browser)?;
     step("README commands in a fresh clone", fresh_clone)?;
     let mut figures = String::new();
@@ -63,6 +82,48 @@ pub fn run(tier: Tier) -> Result {
         report(started.elapsed(), &figures)?;
     }
     Ok(())
+}
+
+fn release() -> Result {
+    run_cargo(&[&["build", "--release", "--quiet", "--package", "switchboard"], DRIVERS.as_slice()].concat())
+}
+
+/// Every test, and none may skip a server.
+fn suites_on_servers() -> Result {
+    let mut tests = command("cargo", &[&["test", "--workspace", "--quiet"], DRIVERS.as_slice()].concat());
+    tests.env("SWITCHBOARD_TEST_SERVERS", "required").envs(backends::ensure(&SERVERS)?);
+    crate::shell::run(tests)
+}
+
+/// The released binary plays every scenario with all stores on servers, in a database of its own.
+fn scenarios_on_servers() -> Result {
+    let env: std::collections::BTreeMap<String, String> = backends::ensure(&SERVERS)?.into_iter().collect();
+    let url = |name: &str| env.get(&format!("SWITCHBOARD_TEST_{name}")).cloned().ok_or(format!("{name} has no URL"));
+    let psql = format!("{}/psql", url("POSTGRES_BIN")?);
+    let (admin, name) = (url("POSTGRES")?, format!("switchboard_eval_{}", std::process::id()));
+    let sql = |sql: String| crate::shell::run(command(&psql, &[&admin, "-q", "-v", "ON_ERROR_STOP=1", "-c", &sql]));
+    sql(format!("CREATE DATABASE {name}"))?;
+    let (server, _) = admin.rsplit_once('/').ok_or("a URL with a database")?;
+    let binary = target().join("release/switchboard").display().to_string();
+    // For this database only, which ends with this step.
+    let key = "1:c3dpdGNoYm9hcmQgdGVzdHM6IGEgbWFzdGVyIGtleS4=";
+    let stores = [
+        ("SWITCHBOARD__STORES__LEDGER", format!("{server}/{name}")),
+        ("SWITCHBOARD__STORES__MASTER_KEYS", key.to_owned()),
+        ("SWITCHBOARD__STORES__CACHE", url("REDIS")?),
+        ("SWITCHBOARD__STORES__SESSIONS", format!("{}/{name}", url("MONGODB")?.trim_end_matches('/'))),
+        ("SWITCHBOARD__STORES__BUS", url("KAFKA")?),
+    ];
+    let run = |args: &[&str]| {
+        let mut switchboard = command(&binary, args);
+        switchboard.envs(stores.iter().map(|(name, value)| (*name, value.as_str())));
+        crate::shell::run(switchboard)
+    };
+    let played = run(&["migrate"])
+        .and_then(|()| run(&["migrate", "--check"]))
+        .and_then(|()| run(&["eval", "tests/scenarios", "--here"]))
+        .and_then(|()| run(&["eval", "tests/scenarios", "--here", "--transport", "ws"]));
+    played.and(sql(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")))
 }
 
 fn run_cargo(args: &[&str]) -> Result {

@@ -2,7 +2,7 @@
 //!
 //! In: a service's routes and settings. Out: a server whose layers are always the same ([`server`]), clients that carry the
 //! deadline, the trace and the caller ([`client`], [`mesh`]), settings ([`settings`]), logs and metrics ([`telemetry`]),
-//! the stores' ground ([`stores`], [`sqlite`], [`postgres`], [`vault`]). Never: a business word.
+//! the stores' ground ([`stores`], [`sqlite`], [`postgres`], [`redis`], [`vault`]). Never: a business word.
 #![deny(missing_docs)]
 
 pub mod caller;
@@ -14,12 +14,14 @@ pub mod mesh;
 pub mod page;
 pub mod postgres;
 pub mod process;
+pub mod redis;
 pub mod secret;
 pub mod server;
 pub mod settings;
 pub mod sqlite;
 pub mod stores;
 pub mod telemetry;
+pub mod tls;
 pub mod topology;
 pub mod trace;
 pub mod validate;

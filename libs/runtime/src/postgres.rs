@@ -28,6 +28,7 @@ use crate::{
     condition::{Condition, Reporter},
     sqlite::OpenError,
     stores::PostgresAt,
+    tls,
 };
 
 /// A statement that runs longer is a mistake: a turn has less time.
@@ -106,19 +107,21 @@ impl Postgres {
 
     async fn begin(&self, statement: String) -> Result<Tx, sqlx::Error> {
         // After a restart of the server every pooled connection is broken. Beginning has no effect: it is safe to go on to
-        // the next until a new one is made, or making one fails.
-        loop {
-            let had = self.pool.size();
+        // the next, of which there are no more than the pool holds.
+        let held = self.pool.options().get_max_connections();
+        for tried in 0..=held {
             match self.pool.begin_with(AssertSqlSafe(statement.clone())).await {
-                Err(error) if is_broken(&error) && had > 0 && self.pool.size() <= had => {
+                Err(error) if is_broken(&error) && tried < held => {
                     tracing::debug!("a connection to PostgreSQL was broken; taking another");
-                    if self.pool.size() == 0 {
-                        return Err(error);
-                    }
+                }
+                // A pool that cannot connect says the same as one that is all in use.
+                Err(sqlx::Error::PoolTimedOut) if self.condition.why().is_some() => {
+                    return Err(sqlx::Error::Io(std::io::ErrorKind::NotConnected.into()));
                 }
                 other => return other,
             }
         }
+        Err(sqlx::Error::PoolTimedOut)
     }
 
     /// Waits for what is running and closes all connections.
@@ -337,9 +340,13 @@ fn explain(place: &str, error: &sqlx::Error) -> String {
         Some("25006") => "is read-only: a standby; point stores.ledger at the primary".to_owned(),
         Some(code) => format!("answers with SQLSTATE {code}"),
         None => match error {
-            sqlx::Error::Io(e) => format!("cannot be reached ({e})"),
+            sqlx::Error::Io(e) => {
+                tls::explain(e, "stores.ledger").unwrap_or_else(|| format!("cannot be reached ({e})"))
+            }
             sqlx::Error::PoolTimedOut => "does not answer, or all connections are in use".to_owned(),
-            sqlx::Error::Tls(e) => format!("cannot be reached by TLS ({e})"),
+            sqlx::Error::Tls(e) => tls::explain(&**e, "stores.ledger").unwrap_or_else(|| {
+                format!("cannot be reached by TLS ({e}); mend it there, or say sslmode=disable in stores.ledger")
+            }),
             other => format!("cannot be used ({other})"),
         },
     };

@@ -1,7 +1,7 @@
 //! Which stores are chosen: one URL each, the same code behind all of them.
 //!
 //! In: the `stores.*` settings. Out: typed choices. Never: an open connection.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sqlx::migrate::Migrator;
 use url::Url;
@@ -10,6 +10,7 @@ use crate::{
     Secret, postgres,
     settings::{Key, Settings, SettingsError},
     sqlite::{OpenError, Sqlite},
+    tls,
 };
 
 /// Where state is kept.
@@ -25,9 +26,9 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "stores.ledger_connections",
         "number",
-        "100",
-        "Connections to PostgreSQL that all services of a process open at most, shared out by need: PostgreSQL allows 100 \
-         unless told otherwise.",
+        "90",
+        "Connections to PostgreSQL that all services of a process open at most, shared out by need. With one more for each \
+         service that watches the server it stays below 100, which PostgreSQL allows unless told otherwise.",
     ),
     Key::secret(
         "stores.master_keys",
@@ -42,16 +43,24 @@ pub const KEYS: &[Key] = &[
     ),
     Key::secret_url(
         "stores.cache",
-        "memory | redis://…",
+        "memory | redis://… | rediss://…",
         "memory",
         "Hot rows, presence, fan-out between replicas, rate limits. Memory serves one process; replicas need Redis.",
     )
     .or_env("REDIS_URL"),
-    Key::new(
+    Key::secret_url(
         "stores.bus",
         "memory | kafka://HOST:PORT",
         "memory",
-        "Where conversation events are published. Memory by default: only watchers and webhooks of this process hear them.",
+        "Where conversation events are published. Memory by default: only watchers and webhooks of this process hear them. \
+         Kafka is spoken to in the clear: TLS is the mesh's part.",
+    ),
+    Key::new(
+        "stores.tls_ca",
+        "file",
+        "",
+        "PEM file with the CAs of the stores' certificates, for PostgreSQL (checked as with sslmode=verify-full, unless its URL \
+         says sslmode), rediss:// and mongodb://…?tls=true. Empty: public CAs. A CA that a URL names counts before it.",
     ),
 ];
 
@@ -97,7 +106,7 @@ impl Ledger {
                 "is needed with PostgreSQL, the same for every replica: 1: and the output of `openssl rand -base64 32`";
             return Err(settings.wrong("stores.master_keys", "", "settings", &why));
         }
-        Ok(Ledger::Postgres(PostgresAt { url: Secret::new(text), connections }))
+        Ok(Ledger::Postgres(PostgresAt { url: trusting(settings, "stores.ledger", &text)?, connections }))
     }
 }
 
@@ -143,23 +152,52 @@ pub fn choice(settings: &Settings, name: &str, here: &str, schemes: &[&str]) -> 
     if text == here {
         return Ok(Choice::Here);
     }
-    let url = Url::parse(&text).ok().filter(|u| schemes.contains(&u.scheme()) && u.host().is_some());
-    if url.is_none() {
+    // By hand: several hosts with ports, as MongoDB takes them, are no URL to the parser. The store's client reads the rest.
+    let is_known = text.split_once("://").is_some_and(|(scheme, rest)| {
+        let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let hosts = place.rsplit('@').next().unwrap_or_default();
+        schemes.contains(&scheme) && !hosts.is_empty() && !hosts.starts_with(':')
+    });
+    if !is_known {
         let known: Vec<String> = schemes.iter().map(|s| format!("{s}://…")).collect();
         return Err(settings.wrong(name, &text, "settings", &format!("write {here} or {}", known.join(" or "))));
     }
-    Ok(Choice::Server(Secret::new(text)))
+    Ok(Choice::Server(trusting(settings, name, &text)?))
 }
 
-/// A URL as it may be shown: without its password.
+/// A server's URL with the CA of `stores.tls_ca`, as its client understands it.
+fn trusting(settings: &Settings, name: &str, url: &str) -> Result<Secret, SettingsError> {
+    let file = settings.text("stores.tls_ca");
+    let ca = (!file.is_empty()).then(|| Path::new(&file));
+    if let Some(ca) = ca {
+        tls::check(ca).map_err(|why| settings.wrong("stores.tls_ca", &file, "settings", &why))?;
+    }
+    tls::trusting(url, ca).map(Secret::new).map_err(|why| settings.wrong(name, url, "settings", &why))
+}
+
+/// A URL as it may be shown: without its passwords.
 pub fn shown(url: &str) -> String {
-    match Url::parse(url) {
+    let text = match Url::parse(url) {
         Ok(mut parsed) if parsed.password().is_some() => {
             let _ = parsed.set_password(Some("***"));
             parsed.to_string()
         }
-        _ => url.to_owned(),
-    }
+        Ok(_) => url.to_owned(),
+        // Several hosts, or a password that should have been written in percents: it goes at least to the last @.
+        Err(_) => match url.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@'))) {
+            Some((scheme, Some((user, rest)))) => {
+                let user = user.split(':').next().unwrap_or_default();
+                format!("{scheme}://{user}:***@{rest}")
+            }
+            _ => url.to_owned(),
+        },
+    };
+    let Some((place, query)) = text.split_once('?') else { return text };
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().contains("pass") => format!("{name}=***"),
+        _ => pair.to_owned(),
+    });
+    format!("{place}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
 #[cfg(test)]
@@ -173,8 +211,8 @@ mod tests {
 
     #[test]
     fn the_ledger_is_chosen_by_its_url() {
-        assert!(matches!(read(&[("data", "d")]), Ok(Ledger::Sqlite(f)) if f == PathBuf::from("d")));
-        assert!(matches!(read(&[("stores.ledger", "sqlite:x")]), Ok(Ledger::Sqlite(f)) if f == PathBuf::from("x")));
+        assert!(matches!(read(&[("data", "d")]), Ok(Ledger::Sqlite(f)) if f == Path::new("d")));
+        assert!(matches!(read(&[("stores.ledger", "sqlite:x")]), Ok(Ledger::Sqlite(f)) if f == Path::new("x")));
         let server = "postgres://u:hunter2@h:1/db";
         let keys = ("stores.master_keys", "1:x");
         assert!(matches!(read(&[("stores.ledger", server), keys]), Ok(Ledger::Postgres(_))));
@@ -202,7 +240,42 @@ mod tests {
                 "{bad}"
             );
         }
-        assert_eq!(shown("redis://u:secret@h:1/0"), "redis://u:***@h:1/0");
-        assert_eq!(shown("memory"), "memory");
+    }
+
+    #[test]
+    fn several_hosts_are_a_choice() {
+        let flags = [("stores.sessions", "mongodb://u:hunter2@a:1,b:2,c:3/db?replicaSet=r".to_owned())];
+        let settings = Settings::load(&[KEYS], None, [], &flags).expect("loads");
+        let read = |schemes: &[&str]| choice(&settings, "stores.sessions", "embedded", schemes);
+        assert!(matches!(read(&["mongodb"]), Ok(Choice::Server(url)) if url.expose() == flags[0].1));
+        assert!(!read(&["redis"]).expect_err("refused").to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_passwords() {
+        for (url, safe) in [
+            ("redis://u:secret@h:1/0", "redis://u:***@h:1/0"),
+            ("mongodb://u:secret@a:1,b:2/db", "mongodb://u:***@a:1,b:2/db"),
+            ("postgres://u:se?cr/et@h/db", "postgres://u:***@h/db"),
+            ("postgres://u@h/db?password=secret&sslmode=disable", "postgres://u@h/db?password=***&sslmode=disable"),
+            ("mongodb://a:1,b:2/db", "mongodb://a:1,b:2/db"),
+            ("memory", "memory"),
+        ] {
+            assert_eq!(shown(url), safe);
+        }
+    }
+
+    #[test]
+    fn the_ca_of_the_settings_counts_where_a_url_names_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ca = folder.path().join("ca.pem");
+        let file = ca.display().to_string();
+        let read = |url: &str| {
+            let flags = [("stores.cache", url.to_owned()), ("stores.tls_ca", file.clone())];
+            choice(&Settings::load(&[KEYS], None, [], &flags).expect("loads"), "stores.cache", "memory", &["rediss"])
+        };
+        let missing = read("rediss://:hunter2@h:1/0").expect_err("refused").to_string();
+        assert!(missing.contains("`stores.tls_ca`") && missing.contains("cannot read"), "{missing}");
+        assert!(!missing.contains("hunter2"), "{missing}");
     }
 }

@@ -133,6 +133,32 @@ impl Vault {
         Ok(DataKey(Zeroizing::new(bytes)))
     }
 
+    /// The number of the newest master: the first byte of all that it wraps.
+    pub fn newest(&self) -> u8 {
+        self.0[0].0
+    }
+
+    /// Seals what a replica hands to the others and nothing has to outlive, such as a cached value. `about` names whose it is,
+    /// such as an organization. The key follows from the newest master: there is nothing to keep, and nothing to destroy.
+    pub fn seal_shared(&self, about: &str, place: &str, plain: &[u8]) -> Vec<u8> {
+        let (number, master) = &self.0[0];
+        let mut sealed = vec![*number];
+        sealed.extend(master.shared(about).seal(place, plain));
+        sealed
+    }
+
+    /// Opens what a replica with one of the same masters sealed for the same.
+    pub fn open_shared(&self, about: &str, place: &str, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let (number, sealed) = sealed.split_first().ok_or(VaultError::NotOpened)?;
+        let master = self.0.iter().find(|(n, _)| n == number).ok_or(VaultError::UnknownKey(*number))?;
+        master.1.shared(about).open(place, sealed)
+    }
+
+    /// A keyed hash for what replicas share: the same in every replica with the same newest master.
+    pub fn blind_shared(&self, about: &str, text: &str) -> [u8; 32] {
+        self.0[0].1.shared(about).blind("vault.name", text)
+    }
+
     /// True if the newest master wraps it: an older one can go when this holds for all keys.
     pub fn is_newest(&self, wrapped: &[u8]) -> bool {
         wrapped.first() == Some(&self.0[0].0)
@@ -173,6 +199,11 @@ impl DataKey {
         mac.update(scope.as_bytes());
         mac.update(text.as_bytes());
         mac.finalize().into_bytes().into()
+    }
+
+    /// A key that all who hold this one derive alike.
+    fn shared(&self, about: &str) -> DataKey {
+        DataKey(Zeroizing::new(self.blind("vault.shared", about)))
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -222,6 +253,31 @@ mod tests {
         assert_eq!(key.open("place", &sealed).as_deref(), Ok(b"x".as_slice()));
         assert_eq!(new.unwrap(&wrapped, "ada").expect_err("the old one is gone"), VaultError::UnknownKey(1));
         assert_eq!(both.unwrap(&wrapped, "bob").expect_err("not his"), VaultError::NotOpened);
+    }
+
+    #[test]
+    fn what_is_shared_opens_in_every_replica_and_nowhere_else() {
+        let key = |number: u8| format!("{number}:{}", BASE64.encode([number; KEY]));
+        let vault = |keys: &str| Vault::new(&Secret::new(keys)).expect("good keys");
+        let (old, both, new) = (vault(&key(1)), vault(&format!("{},{}", key(2), key(1))), vault(&key(2)));
+        let sealed = old.seal_shared("acme", "here", b"x");
+        assert_ne!(sealed, old.seal_shared("acme", "here", b"x"), "equal values do not look equal");
+        assert_eq!(both.open_shared("acme", "here", &sealed).as_deref(), Ok(b"x".as_slice()));
+        assert_eq!(
+            new.open_shared("acme", "here", &both.seal_shared("acme", "here", b"y")).as_deref(),
+            Ok(b"y".as_slice())
+        );
+        assert_eq!(new.open_shared("acme", "here", &sealed), Err(VaultError::UnknownKey(1)));
+        for (about, place) in [("other", "here"), ("acme", "there")] {
+            assert_eq!(old.open_shared(about, place, &sealed), Err(VaultError::NotOpened));
+        }
+        for bad in [&[][..], &[1], &sealed[..sealed.len() - 1]] {
+            assert!(old.open_shared("acme", "here", bad).is_err());
+        }
+        assert_eq!(both.blind_shared("a", "x"), new.blind_shared("a", "x"));
+        let names = [("a", "y"), ("b", "x")].map(|(about, text)| new.blind_shared(about, text));
+        assert!(!names.contains(&new.blind_shared("a", "x")) && names[0] != names[1]);
+        assert_ne!(old.blind_shared("a", "x"), new.blind_shared("a", "x"));
     }
 
     #[test]

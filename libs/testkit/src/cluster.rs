@@ -3,6 +3,7 @@
 //! In: where PostgreSQL's programs are (`SWITCHBOARD_TEST_POSTGRES_BIN`). Out: a server on a free loopback port whose data
 //! ends with the test. Never: the server that other tests use.
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -15,7 +16,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::servers;
+use crate::{certificates::Certificate, servers};
 
 /// The user of the server and of its databases.
 const USER: &str = "postgres";
@@ -34,8 +35,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one on a free port; none if the programs are not there, which says SKIPPED.
     pub fn start() -> Option<Self> {
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// The same with its data in another folder.
+    pub fn start_in(folder: &Path) -> Option<Self> {
         let bin = PathBuf::from(servers::server("postgres_bin")?);
-        let home = home();
+        let home = home_in(folder);
         let cluster = Cluster { data: home.join("data"), bin, home, port: free_port() };
         cluster.run("initdb", &["-D", &cluster.shown(), "-U", USER, "-A", "trust", "--no-instructions"]);
         cluster.up();
@@ -44,7 +50,7 @@ impl Cluster {
 
     /// A standby that follows, and that the first one waits for on every commit.
     pub fn standby(&self) -> Self {
-        let home = home();
+        let home = home_in(&std::env::temp_dir());
         let standby = Cluster { bin: self.bin.clone(), data: home.join("data"), home, port: free_port() };
         let from = format!("host=127.0.0.1 port={} user={USER} application_name=standby", self.port);
         // -R writes the connection and the file that make it a standby.
@@ -72,6 +78,20 @@ impl Cluster {
         self.run("pg_ctl", &["-D", &self.shown(), "-m", mode, "-w", "stop"]);
     }
 
+    /// Starts it anew with TLS and this certificate. Who does not ask for TLS is let in without.
+    pub fn tls(&self, certificate: &Certificate) {
+        let sources = [(&certificate.file, "server.crt"), (&certificate.key, "server.key")];
+        for (from, to) in sources.map(|(from, name)| (from, self.data.join(name))) {
+            std::fs::copy(from, &to).expect("copies");
+            // PostgreSQL takes no key that others could read.
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).expect("only its owner reads it");
+            own(&to);
+        }
+        self.sql("ALTER SYSTEM SET ssl = on");
+        self.down("fast");
+        self.up();
+    }
+
     /// Sends a signal to all of its processes, such as `STOP` and `CONT`.
     pub fn signal(&self, signal: &str) {
         let file = std::fs::read_to_string(self.data.join("postmaster.pid")).expect("it runs");
@@ -88,6 +108,12 @@ impl Cluster {
     pub fn sql(&self, sql: &str) -> String {
         let port = self.port.to_string();
         self.run("psql", &["-h", "127.0.0.1", "-p", &port, "-U", USER, "-d", "postgres", "-qtAX", "-c", sql])
+    }
+
+    /// The same; what it said if it failed.
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
+        let port = self.port.to_string();
+        self.try_run("psql", &["-h", "127.0.0.1", "-p", &port, "-U", USER, "-d", "postgres", "-qtAX", "-c", sql])
     }
 
     /// Where it is, by its own port or another one that leads to it.
@@ -108,6 +134,10 @@ impl Cluster {
     }
 
     fn run(&self, program: &str, args: &[&str]) -> String {
+        self.try_run(program, args).unwrap_or_else(|why| panic!("{program} {args:?}: {why}"))
+    }
+
+    fn try_run(&self, program: &str, args: &[&str]) -> Result<String, String> {
         let path = self.bin.join(program).display().to_string();
         // PostgreSQL refuses to run as root.
         let mut command = if is_root() {
@@ -124,8 +154,7 @@ impl Cluster {
         let status = command.status().expect("runs");
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
         let log = || read(&self.home.join("log"));
-        assert!(status.success(), "{program} {args:?}: {}{}", read(&err), log());
-        read(&out)
+        if status.success() { Ok(read(&out)) } else { Err(format!("{}{}", read(&err), log())) }
     }
 }
 
@@ -142,14 +171,19 @@ impl Drop for Cluster {
 }
 
 /// A folder that the server's user can use.
-fn home() -> PathBuf {
-    let home = tempfile::Builder::new().prefix("switchboard-postgres-").tempdir().expect("a folder").keep();
+fn home_in(folder: &Path) -> PathBuf {
+    let home = tempfile::Builder::new().prefix("switchboard-postgres-").tempdir_in(folder).expect("a folder").keep();
+    own(&home);
+    home
+}
+
+/// Gives a file or folder to the server's user.
+fn own(path: &Path) {
     if is_root() {
         let owner = format!("{USER}:{USER}");
-        let status = Command::new("chown").args([&owner, &home.display().to_string()]).status().expect("chown");
-        assert!(status.success(), "the folder has to be {USER}'s");
+        let status = Command::new("chown").arg(&owner).arg(path).status().expect("chown");
+        assert!(status.success(), "{} has to be {USER}'s", path.display());
     }
-    home
 }
 
 fn is_root() -> bool {

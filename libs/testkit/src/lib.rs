@@ -4,7 +4,10 @@
 //! caller. Never: a dependency of production code.
 #![deny(missing_docs)]
 
+pub mod certificates;
 pub mod cluster;
+pub mod disk;
+pub mod redis;
 pub mod servers;
 
 use std::{sync::Arc, time::Duration};
@@ -189,4 +192,6 @@ not_played! {
     get_organization: GetOrganizationRequest => GetOrganizationResponse;
     get_guest_organization: GetGuestOrganizationRequest => GetGuestOrganizationResponse;
     complete_password_reset: CompletePasswordResetRequest => CompletePasswordResetResponse;
+    export_user: ExportUserRequest => ExportUserResponse;
+    erase_user: EraseUserRequest => EraseUserResponse;
 }

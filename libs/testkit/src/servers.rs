@@ -82,8 +82,18 @@ impl Database {
     /// Ends it, whoever is still connected.
     pub async fn drop(self) {
         let mut connection = PgConnection::connect(&self.admin).await.expect("PostgreSQL answers");
-        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        connection.execute(AssertSqlSafe(sql)).await.expect("drops the database");
+        let name = &self.name;
+        // With FORCE it is refused while the server's own autovacuum is in there, which only an administrator may end. Without
+        // it the server ends its own and waits for ours.
+        for sql in [
+            format!("ALTER DATABASE {name} CONNECTION LIMIT 0"),
+            format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND usename = current_user"
+            ),
+            format!("DROP DATABASE {name}"),
+        ] {
+            connection.execute(AssertSqlSafe(sql)).await.expect("drops the database");
+        }
         connection.close().await.expect("closes");
     }
 }

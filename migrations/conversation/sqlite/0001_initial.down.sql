@@ -1,10 +1,15 @@
+DROP TABLE activity_heads;
+DROP TABLE activity_log;
+DROP TABLE erasures;
+DROP TABLE duties;
 DROP TABLE cursors;
 DROP TABLE outbox;
 DROP TABLE citations;
 DROP TABLE notes;
 DROP TABLE drafts;
-DROP TABLE effects;
+DROP TABLE actions;
 DROP TABLE escalations;
 DROP TABLE status_events;
 DROP TABLE messages;
 DROP TABLE conversations;
+DROP TABLE person_keys;

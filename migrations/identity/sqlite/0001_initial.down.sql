@@ -1,7 +1,11 @@
-DROP TABLE sign_in_failures;
+DROP TABLE activity_log;
+DROP TABLE activity_heads;
 DROP TABLE reset_tokens;
 DROP TABLE refresh_tokens;
 DROP TABLE credentials;
+DROP TABLE person_keys;
 DROP TABLE users;
 DROP TABLE organizations;
+DROP TABLE duties;
+DROP TABLE sign_in_failures;
 DROP TABLE keys;

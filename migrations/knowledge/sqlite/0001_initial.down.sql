@@ -1,7 +1,7 @@
-DROP TABLE audit;
-DROP TABLE index_generation;
+DROP TABLE activity_log;
+DROP TABLE activity_heads;
 DROP TABLE requests;
-DROP TRIGGER article_versions_stay;
-DROP TRIGGER article_versions_are_final;
-DROP TABLE article_versions;
+DROP TABLE knowledge_entries;
 DROP TABLE articles;
+DROP TABLE index_behind;
+DROP TABLE index_generations;

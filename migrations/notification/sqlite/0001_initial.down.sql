@@ -1,1 +1,2 @@
+DROP TABLE index_keys;
 DROP TABLE deliveries;

@@ -1,3 +1,5 @@
+DROP TABLE replay_events;
+DROP TABLE replay_positions;
 DROP TABLE changes;
 DROP TABLE orders;
 DROP TABLE comments;
@@ -5,4 +7,4 @@ DROP TABLE cases;
 DROP TABLE contacts;
 DROP TABLE accounts;
 DROP TABLE counters;
-DROP TABLE organizations;
+DROP TABLE person_keys;

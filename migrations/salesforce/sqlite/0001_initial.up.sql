@@ -1,106 +1,141 @@
--- The embedded org. Every table begins with the organization, and so does every index.
+-- The embedded org, and where reading of a real one stands. Every table begins with the organization, and so does every index.
+-- Times are microseconds since 1970, ids of ours hyphenated UUIDs. What people are called and what they wrote is sealed under
+-- the key of the contact whom it is about; NULL where there is none, or no more.
 
--- Organizations that were seen; a row here means that demo records were made, or were not wanted.
-CREATE TABLE organizations (
-    org        TEXT    NOT NULL PRIMARY KEY,
-    first_seen INTEGER NOT NULL
+-- Wrapped keys: a contact's under its id, that of cases without a contact under `organization`, that of blind indexes under
+-- `index`, which is also the sign that an organization was seen, and given its demo records if they were wanted.
+CREATE TABLE person_keys (
+    organization_id TEXT    NOT NULL,
+    person_id       TEXT    NOT NULL,
+    wrapped_key     BLOB    NOT NULL,
+    created_at      INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, person_id)
 ) STRICT, WITHOUT ROWID;
 
 -- The last number given per organization and kind; `change` counts the change log.
 CREATE TABLE counters (
-    org  TEXT    NOT NULL,
-    kind TEXT    NOT NULL,
-    last INTEGER NOT NULL,
-    PRIMARY KEY (org, kind)
+    organization_id TEXT    NOT NULL,
+    kind            TEXT    NOT NULL,
+    last            INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, kind)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE accounts (
-    org  TEXT NOT NULL,
-    id   TEXT NOT NULL,
-    name TEXT NOT NULL,
-    PRIMARY KEY (org, id)
+    organization_id TEXT NOT NULL,
+    id              TEXT NOT NULL,
+    name            TEXT NOT NULL,
+    PRIMARY KEY (organization_id, id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE contacts (
-    org         TEXT NOT NULL,
-    id          TEXT NOT NULL,
-    external_id TEXT,
-    -- lower case; empty if unknown
-    email       TEXT NOT NULL,
-    name        TEXT NOT NULL,
-    account_id  TEXT,
+    organization_id TEXT NOT NULL,
+    id              TEXT NOT NULL,
+    external_id     TEXT,
+    -- sealed, lower case
+    email           BLOB,
+    -- keyed hash of the address
+    email_index     BLOB,
+    -- sealed
+    name            BLOB,
+    account_id      TEXT,
     -- the order in which contacts were made
-    number      INTEGER NOT NULL,
-    PRIMARY KEY (org, id),
-    FOREIGN KEY (org, account_id) REFERENCES accounts (org, id)
+    number          INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, id),
+    FOREIGN KEY (organization_id, account_id) REFERENCES accounts (organization_id, id)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX contacts_by_external_id ON contacts (org, external_id) WHERE external_id IS NOT NULL;
-CREATE INDEX contacts_by_email ON contacts (org, email);
+CREATE UNIQUE INDEX contacts_by_external_id ON contacts (organization_id, external_id) WHERE external_id IS NOT NULL;
+CREATE INDEX contacts_by_email ON contacts (organization_id, email_index) WHERE email_index IS NOT NULL;
 
 CREATE TABLE cases (
-    org          TEXT    NOT NULL,
-    id           TEXT    NOT NULL,
-    number       TEXT    NOT NULL,
-    external_id  TEXT,
-    subject      TEXT    NOT NULL,
-    description  TEXT    NOT NULL,
-    status       TEXT    NOT NULL CHECK (status IN ('New', 'Working', 'Escalated', 'Closed')),
-    priority     TEXT    NOT NULL CHECK (priority IN ('Low', 'Medium', 'High', 'Critical')),
-    origin       TEXT    NOT NULL,
-    queue        TEXT    NOT NULL,
-    contact_id   TEXT,
-    -- microseconds since 1970, here and below
-    sla_deadline INTEGER,
-    created      INTEGER NOT NULL,
-    updated      INTEGER NOT NULL,
-    PRIMARY KEY (org, id),
-    FOREIGN KEY (org, contact_id) REFERENCES contacts (org, id)
+    organization_id TEXT    NOT NULL,
+    id              TEXT    NOT NULL,
+    number          TEXT    NOT NULL,
+    external_id     TEXT,
+    -- sealed
+    subject         BLOB,
+    -- sealed
+    description     BLOB,
+    status          TEXT    NOT NULL CONSTRAINT chk_cases_status CHECK (status IN ('New', 'Working', 'Escalated', 'Closed')),
+    priority        TEXT    NOT NULL CONSTRAINT chk_cases_priority CHECK (priority IN ('Low', 'Medium', 'High', 'Critical')),
+    origin          TEXT    NOT NULL,
+    queue           TEXT    NOT NULL,
+    contact_id      TEXT,
+    sla_deadline    INTEGER,
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, id),
+    FOREIGN KEY (organization_id, contact_id) REFERENCES contacts (organization_id, id)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX cases_by_number ON cases (org, number);
-CREATE UNIQUE INDEX cases_by_external_id ON cases (org, external_id) WHERE external_id IS NOT NULL;
+CREATE UNIQUE INDEX cases_by_number ON cases (organization_id, number);
+CREATE UNIQUE INDEX cases_by_external_id ON cases (organization_id, external_id) WHERE external_id IS NOT NULL;
+CREATE INDEX cases_by_contact ON cases (organization_id, contact_id) WHERE contact_id IS NOT NULL;
 
+-- Sealed under the key of the case's contact.
 CREATE TABLE comments (
-    org         TEXT    NOT NULL,
-    id          TEXT    NOT NULL,
-    case_id     TEXT    NOT NULL,
-    external_id TEXT,
-    body        TEXT    NOT NULL,
-    author      TEXT    NOT NULL,
-    created     INTEGER NOT NULL,
+    organization_id TEXT    NOT NULL,
+    id              TEXT    NOT NULL,
+    case_id         TEXT    NOT NULL,
+    external_id     TEXT,
+    -- sealed
+    body            BLOB,
+    -- sealed
+    author          BLOB,
+    created_at      INTEGER NOT NULL,
     -- the order in which comments were made
-    number      INTEGER NOT NULL,
-    PRIMARY KEY (org, id),
-    FOREIGN KEY (org, case_id) REFERENCES cases (org, id)
+    number          INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, id),
+    FOREIGN KEY (organization_id, case_id) REFERENCES cases (organization_id, id)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX comments_by_external_id ON comments (org, external_id) WHERE external_id IS NOT NULL;
-CREATE INDEX comments_by_case ON comments (org, case_id, number);
+CREATE UNIQUE INDEX comments_by_external_id ON comments (organization_id, external_id) WHERE external_id IS NOT NULL;
+CREATE INDEX comments_by_case ON comments (organization_id, case_id, number);
 
 CREATE TABLE orders (
-    org          TEXT NOT NULL,
-    id           TEXT NOT NULL,
-    number       TEXT NOT NULL,
+    organization_id TEXT NOT NULL,
+    id              TEXT NOT NULL,
+    number          TEXT NOT NULL,
     -- the number without signs, and its digits alone: what people write is looked up by these
-    plain        TEXT NOT NULL,
-    digits       TEXT NOT NULL,
-    status       TEXT NOT NULL CHECK (status IN ('Processing', 'Shipped', 'Delivered', 'Cancelled')),
-    items        TEXT NOT NULL,
-    tracking_url TEXT NOT NULL,
-    delivery     INTEGER,
-    PRIMARY KEY (org, id)
+    plain           TEXT NOT NULL,
+    digits          TEXT NOT NULL,
+    status          TEXT NOT NULL
+        CONSTRAINT chk_orders_status CHECK (status IN ('Processing', 'Shipped', 'Delivered', 'Cancelled')),
+    items           TEXT NOT NULL,
+    tracking_url    TEXT NOT NULL,
+    delivery_at     INTEGER,
+    PRIMARY KEY (organization_id, id)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX orders_by_plain ON orders (org, plain);
-CREATE INDEX orders_by_digits ON orders (org, digits);
+CREATE UNIQUE INDEX orders_by_plain ON orders (organization_id, plain);
+CREATE INDEX orders_by_digits ON orders (organization_id, digits);
 
 -- What happened to cases and comments, by whom: `switchboard` is this service, `person` everybody else.
 CREATE TABLE changes (
-    org        TEXT    NOT NULL,
-    number     INTEGER NOT NULL,
-    origin     TEXT    NOT NULL CHECK (origin IN ('switchboard', 'person')),
-    case_id    TEXT    NOT NULL,
-    comment_id TEXT,
-    time       INTEGER NOT NULL,
-    PRIMARY KEY (org, number),
-    FOREIGN KEY (org, case_id) REFERENCES cases (org, id),
-    FOREIGN KEY (org, comment_id) REFERENCES comments (org, id)
+    organization_id TEXT    NOT NULL,
+    number          INTEGER NOT NULL,
+    origin          TEXT    NOT NULL CONSTRAINT chk_changes_origin CHECK (origin IN ('switchboard', 'person')),
+    case_id         TEXT    NOT NULL,
+    comment_id      TEXT,
+    created_at      INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, number),
+    FOREIGN KEY (organization_id, case_id) REFERENCES cases (organization_id, id),
+    FOREIGN KEY (organization_id, comment_id) REFERENCES comments (organization_id, id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX changes_by_people ON changes (org, number) WHERE origin = 'person';
+CREATE INDEX changes_by_people ON changes (organization_id, number) WHERE origin = 'person';
+CREATE INDEX changes_by_case ON changes (organization_id, case_id);
+
+-- Up to where the events of a topic were taken; the position is Salesforce's own, opaque to us.
+CREATE TABLE replay_positions (
+    organization_id TEXT    NOT NULL,
+    topic           TEXT    NOT NULL,
+    position        BLOB    NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, topic)
+) STRICT, WITHOUT ROWID;
+
+-- Events that were taken, as long as Salesforce may send them again.
+CREATE TABLE replay_events (
+    organization_id TEXT    NOT NULL,
+    topic           TEXT    NOT NULL,
+    event_id        TEXT    NOT NULL,
+    created_at      INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, topic, event_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX replay_events_by_time ON replay_events (organization_id, topic, created_at);

@@ -94,6 +94,16 @@ impl<'a> Change<'a> {
         seq
     }
 
+    /// Sees to it that a changed row differs from the one before in what the ledger compares, or a writer who still has that
+    /// one would undo the change: what is no event, and no turn that changes hands, becomes one.
+    pub fn mark(&mut self, before: &Conversation) {
+        let next = &self.commit.next;
+        let turn = |row: &Conversation| row.turn.as_ref().map(|t| t.token);
+        if next.seq == before.seq && turn(next) == turn(before) && next != before {
+            self.tell("updated");
+        }
+    }
+
     /// Moves the state machine. A new owner raises the epoch, so that whatever was being made under the old one is fenced.
     pub fn step(&mut self, trigger: Trigger, actor: Actor) -> Result<(), Error> {
         let now = self.now;

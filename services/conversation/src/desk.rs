@@ -46,10 +46,13 @@ impl Engine {
                 default_route(now)
             }
         };
-        let reason = if reason.is_empty() {
-            if actor(caller) == Actor::Customer { "customer_request" } else { "agent_request" }
-        } else {
+        let own_words = !reason.is_empty();
+        let reason = if own_words {
             reason
+        } else if actor(caller) == Actor::Customer {
+            "customer_request"
+        } else {
+            "agent_request"
         };
         let latest = self.store.latest_messages(seen.org, id, seen.seq, 1).await?.pop();
         let said = latest.map(|m| m.content.chars().take(280).collect::<String>()).unwrap_or_default();
@@ -63,6 +66,7 @@ impl Engine {
                 }
                 change.step(Trigger::Escalate, actor(caller))?;
                 let row = self.open_hand_off(change, reason, &route, &summary);
+                change.with_hand_off(|e| e.own_words = own_words);
                 effect = Some(row);
                 change.tell(reason);
                 let message = change.message(
@@ -97,6 +101,7 @@ impl Engine {
             resolved_by: None,
             created_at: change.now,
             summary: summary.to_owned(),
+            own_words: false,
         };
         let parameters = [
             ("subject", format!("Hand-off: {reason}")),
@@ -269,7 +274,7 @@ impl Engine {
 
     /// Ends the matter.
     pub async fn resolve(&self, caller: &Caller, id: Uuid, summary: &str) -> Result<Conversation, Error> {
-        self.see(caller, id).await?;
+        self.glance(caller, id).await?;
         self.resolve_as(caller.org, id, actor(caller), Some(caller.user), summary).await
     }
 
@@ -324,7 +329,7 @@ impl Engine {
 
     /// The customer's rating.
     pub async fn rate(&self, caller: &Caller, id: Uuid, score: u32, comment: &str) -> Result<Conversation, Error> {
-        let seen = self.see(caller, id).await?;
+        let seen = self.glance(caller, id).await?;
         if seen.user != caller.user {
             return Err(Error::Forbidden("Only the customer may rate a conversation."));
         }
@@ -404,7 +409,7 @@ impl Engine {
 
     /// An internal note.
     pub async fn note(&self, caller: &Caller, id: Uuid, content: &str, request_id: &str) -> Result<Note, Error> {
-        let row = self.see(caller, id).await?;
+        let row = self.glance(caller, id).await?;
         let note = Note {
             id: self.clock.new_id(),
             author: caller.user,
@@ -422,7 +427,7 @@ impl Engine {
         patch: &Map<String, Value>,
         seen: u64,
     ) -> Result<Conversation, Error> {
-        self.see(caller, id).await?;
+        self.glance(caller, id).await?;
         let (row, _) = self
             .change(caller.org, id, |change| {
                 if change.row().seq != seen {

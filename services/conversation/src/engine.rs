@@ -5,7 +5,6 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use prometheus_client::metrics::counter::Counter;
 use switchboard_proto::identity::v1::{GetUserRequest, identity_service_client::IdentityServiceClient};
 use switchboard_proto::types::v1::Tier;
 use switchboard_runtime::{Caller, Clock, MeshChannel, Role, caller::Verifier, mesh::Host};
@@ -17,9 +16,12 @@ use crate::{
     config::Config,
     effects::Hands,
     error::Error,
-    hub::{Hub, Signal},
+    hub::Sign,
     mind::Mind,
     model::Conversation,
+    privacy::Place,
+    relay::Relay,
+    shared::Shared,
     store::{Commit, Committed, Store},
 };
 
@@ -34,8 +36,10 @@ pub struct Engine {
     pub mind: Arc<dyn Mind>,
     /// The outside.
     pub hands: Hands,
-    /// The watchers.
-    pub hub: Arc<Hub>,
+    /// Beside the ledger: watchers, rows, presence.
+    pub shared: Arc<Shared>,
+    /// Where something of a person may be kept, in the order in which a person is erased.
+    pub places: Vec<Arc<dyn Place>>,
     /// The time.
     pub clock: Clock,
     /// The settings.
@@ -48,18 +52,19 @@ pub struct Engine {
     pub host: Host,
     /// For work under a service token.
     pub verifier: Arc<Verifier>,
-    /// Events handed to the bus.
-    pub published: Counter,
+    /// What leaves by the outbox.
+    pub relay: Relay,
 }
 
 impl Engine {
-    /// A conversation in the caller's sight: a customer sees its own, staff those of the organization.
+    /// A conversation in the caller's sight, as it is now: a customer sees its own, staff those of the organization.
     pub async fn see(&self, caller: &Caller, id: Uuid) -> Result<Conversation, Error> {
-        let row = self.store.load(caller.org, id).await?.ok_or(Error::ConversationNotFound(id))?;
-        if caller.role == Role::Customer && row.user != caller.user {
-            return Err(Error::ConversationNotFound(id));
-        }
-        Ok(row)
+        in_sight(caller, id, self.store.load(caller.org, id).await?)
+    }
+
+    /// The same, perhaps in an older state: for those who go on to a compare-and-set, or only ask whether they may see it.
+    pub async fn glance(&self, caller: &Caller, id: Uuid) -> Result<Conversation, Error> {
+        in_sight(caller, id, self.shared.rows.glance(caller.org, id).await?)
     }
 
     /// Writes: reads the row, lets `make` build the change, commits it, and does so again if somebody wrote in between.
@@ -68,7 +73,7 @@ impl Engine {
     where
         F: FnMut(&mut Change<'_>) -> Result<bool, Error> + Send,
     {
-        let before = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+        let before = self.shared.rows.glance(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
         self.change_from(before, make).await
     }
 
@@ -87,9 +92,12 @@ impl Engine {
             let wanted = make(&mut change);
             // A refusal may rest on an old row: only a row that is still the newest may refuse.
             let commit = match wanted {
-                Ok(true) => change.commit,
+                Ok(true) => {
+                    change.mark(&before);
+                    change.commit
+                }
                 undecided => {
-                    let now = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+                    let now = self.shared.rows.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
                     if now == before {
                         return undecided.map(|_| (before, Committed::Done));
                     }
@@ -101,7 +109,7 @@ impl Engine {
             match self.commit(commit).await? {
                 Committed::Conflict => {
                     tokio::task::yield_now().await;
-                    before = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
+                    before = self.shared.rows.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
                 }
                 Committed::Done => return Ok((next, Committed::Done)),
                 refused => return Ok((before, refused)),
@@ -112,18 +120,23 @@ impl Engine {
 
     /// Commits and tells, in a task of its own: a request that is given up in between cannot leave watchers untold.
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
-        let (store, hub, id) = (self.store.clone(), self.hub.clone(), commit.next.id);
+        let (store, shared) = (self.store.clone(), self.shared.clone());
         let task = tokio::spawn(async move {
-            let events = commit.events.clone();
+            let (row, events) = (commit.next.clone(), commit.events.clone());
             let committed = store.commit(commit).await?;
             if committed == Committed::Done {
-                for event in events {
-                    hub.tell(id, Signal::Event(Arc::new(event)));
-                }
+                shared.hub.tell(row.org, row.id, events);
+                shared.rows.put(row);
             }
             Ok(committed)
         });
         task.await.map_err(|_| Error::Contended)?
+    }
+
+    /// Tells watchers that somebody types or has read, and notes it for those who come.
+    pub async fn presence(&self, row: &Conversation, sign: Sign) {
+        self.shared.hub.presence(row.org, row.id, sign);
+        self.shared.presence.note(row.org, row.id, sign).await;
     }
 
     /// What identity knows of a customer: tier and address. Without an answer both stay empty: a conversation begins anyway.
@@ -153,4 +166,9 @@ impl Engine {
         let now = self.clock.now();
         SignedDuration::try_from(span).ok().and_then(|s| now.checked_sub(s).ok()).unwrap_or(now)
     }
+}
+
+fn in_sight(caller: &Caller, id: Uuid, row: Option<Conversation>) -> Result<Conversation, Error> {
+    let own = |row: &Conversation| caller.role != Role::Customer || row.user == caller.user;
+    row.filter(own).ok_or(Error::ConversationNotFound(id))
 }

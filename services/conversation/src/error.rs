@@ -1,7 +1,7 @@
 //! Everything that can go wrong in conversation, and its reason on the wire.
 //!
 //! In: domain errors. Out: faults. Never: a reason named anywhere else in this service.
-use switchboard_runtime::{Fault, Reason};
+use switchboard_runtime::{Fault, Reason, vault::VaultError};
 use uuid::Uuid;
 
 use crate::machine::Refusal;
@@ -45,6 +45,12 @@ pub enum Error {
     /// What the store holds cannot be read.
     #[error("a stored row cannot be read")]
     Unreadable(#[from] serde_json::Error),
+    /// What the store holds sealed does not open.
+    #[error(transparent)]
+    Sealed(#[from] VaultError),
+    /// The activity log is not as it was written.
+    #[error("row {0} of the activity log was changed or removed after it was written")]
+    LogBroken(u64),
     /// Another service failed.
     #[error(transparent)]
     Remote(#[from] Fault),
@@ -87,7 +93,7 @@ impl From<Error> for Fault {
             Error::Forbidden(why) => (Reason::PermissionDenied, (*why).into()),
             Error::Contended => (Reason::Unavailable, "Too many writers at once. Try again.".into()),
             Error::Store(_) => (Reason::StoreFailed, "The data store is not available right now. Try again.".into()),
-            Error::Unreadable(_) => {
+            Error::Unreadable(_) | Error::Sealed(_) | Error::LogBroken(_) => {
                 (Reason::Internal, "Something went wrong on our side. The trace id finds it in the log.".into())
             }
             Error::Remote(_) => {

@@ -9,23 +9,22 @@ use switchboard_proto::{
     events::v1 as ev, types::v1 as types,
 };
 use switchboard_runtime::{Caller, Fault, Role, Shutdown, caller::STAFF, page, validate::Check};
-use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status as RpcStatus};
 use uuid::Uuid;
 
 use crate::{
     engine::Engine,
     error::Error,
-    hub::Signal,
-    machine::{Owner, Status},
+    hub::{Sign, Signal, Who},
+    machine::Status,
     mind::from_priority,
-    model::{ContentType, Conversation, EventKind, Sender},
+    model::{ContentType, Conversation, Sender},
     start::Start,
     turn::{Incoming, silent},
 };
 
 #[path = "grpc/convert.rs"]
-mod out;
+pub(crate) mod out;
 
 /// Longest message.
 const MAX_CONTENT: usize = 5000;
@@ -33,8 +32,6 @@ const MAX_CONTENT: usize = 5000;
 const MAX_JSON: usize = 16 * 1024;
 /// Messages in a conversation's state.
 const NEWEST: u32 = 50;
-/// Events read at a time for a watcher who comes late.
-const REPLAY: u32 = 32;
 
 /// The service.
 pub struct Conversations {
@@ -62,11 +59,19 @@ fn sender(caller: &Caller) -> Sender {
 }
 
 impl Conversations {
+    /// The caller, and a conversation in its sight: for who it is and whose, since the rest may be old.
     async fn seen(&self, conversation_id: &str) -> Result<(Arc<Caller>, Conversation), RpcStatus> {
         let caller = Caller::current()?;
         let id = id("conversation_id", conversation_id)?;
-        let row = self.engine.see(&caller, id).await.map_err(fault)?;
+        let row = self.engine.glance(&caller, id).await.map_err(fault)?;
         Ok((caller, row))
+    }
+
+    /// A conversation in the caller's sight as it is now, to be shown.
+    async fn seen_now(&self, conversation_id: &str) -> Result<Conversation, RpcStatus> {
+        let caller = Caller::current()?;
+        let id = id("conversation_id", conversation_id)?;
+        self.engine.see(&caller, id).await.map_err(fault)
     }
 
     async fn staff_seen(&self, conversation_id: &str) -> Result<(Arc<Caller>, Conversation), RpcStatus> {
@@ -154,7 +159,7 @@ impl ConversationService for Conversations {
         &self,
         request: Request<pb::GetConversationStateRequest>,
     ) -> Answer<pb::GetConversationStateResponse> {
-        let (_, row) = self.seen(&request.get_ref().conversation_id).await?;
+        let row = self.seen_now(&request.get_ref().conversation_id).await?;
         let messages = self.engine.store.latest_messages(row.org, row.id, row.seq, NEWEST).await.map_err(fault)?;
         let m = self.engine.store.metrics(row.org, row.id).await.map_err(fault)?;
         let mean_micros = row.response_micros.checked_div(row.response_count).unwrap_or_default();
@@ -236,54 +241,33 @@ impl ConversationService for Conversations {
 
     async fn subscribe(&self, request: Request<pb::SubscribeRequest>) -> Answer<Self::SubscribeStream> {
         let r = request.into_inner();
-        let (caller, seen) = self.seen(&r.conversation_id).await?;
-        let mut watch = self.engine.hub.watch(seen.id);
-        // Read again after the watch began: nothing can fall between.
-        let row = self.engine.see(&caller, seen.id).await.map_err(fault)?;
+        let row = self.seen_now(&r.conversation_id).await?;
+        let last = r.after_seq.unwrap_or(row.seq).min(row.seq);
         let (engine, shutdown) = (self.engine.clone(), self.shutdown.clone());
         let (org, id) = (row.org, row.id);
-        let mut last = r.after_seq.unwrap_or(row.seq).min(row.seq);
+        let mut watch = engine.shared.hub.watch(org, id, last);
+        // What was written before the watch began, and after what the watcher saw.
+        watch.look();
         let stream = async_stream(move |send| async move {
             use pb::subscribe_response::Kind;
             let put = |kind| pb::SubscribeResponse { kind: Some(kind) };
             send.put(Ok(put(Kind::Joined(out::conversation(&row))))).await?;
-            let mut live: Option<Arc<crate::model::Event>> = None;
+            for sign in engine.shared.presence.there(org, id).await {
+                send.put(Ok(put(Kind::Presence(out::presence(sign))))).await?;
+            }
             loop {
-                // Whatever lies between the last one sent and the one that came, or the end of the ledger, is read there.
-                match live.take() {
-                    Some(event) if event.seq == last + 1 => {
-                        last = event.seq;
-                        send.put(Ok(put(Kind::Event(out::event(org, id, &event))))).await?;
-                    }
-                    Some(event) if event.seq <= last => {}
-                    _ => loop {
-                        let events = match engine.store.events(org, id, last, REPLAY).await {
-                            Ok(events) => events,
-                            Err(error) => return send.put(Err(fault(error))).await,
-                        };
-                        let Some(newest) = events.last().map(|e| e.seq) else { break };
-                        for event in &events {
-                            send.put(Ok(put(Kind::Event(out::event(org, id, event))))).await?;
-                        }
-                        last = newest;
-                    },
-                }
-                tokio::select! {
+                let signal = tokio::select! {
                     () = shutdown.cancelled() => return Some(()),
                     // The watcher is gone: nothing will come that it could read.
                     () = send.0.closed() => return None,
-                    signal = watch.recv() => match signal {
-                        Ok(Signal::Event(event)) => live = Some(event),
-                        Ok(Signal::Presence { who, typing, read_seq }) => {
-                            let presence = pb::Presence { who: who.to_owned(), typing, read_seq };
-                            send.put(Ok(put(Kind::Presence(presence)))).await?;
-                            // Nothing new in the ledger: come back to the select without reading it.
-                            live = Some(Arc::new(nothing(last)));
-                        }
-                        Err(RecvError::Lagged(_)) => {}
-                        Err(RecvError::Closed) => return Some(()),
-                    }
-                }
+                    signal = watch.next() => signal,
+                };
+                let item = match signal {
+                    Ok(Signal::Event(event)) => Kind::Event(out::event(org, id, &event)),
+                    Ok(Signal::Presence(sign)) => Kind::Presence(out::presence(sign)),
+                    Err(error) => return send.put(Err(fault(error))).await,
+                };
+                send.put(Ok(put(item))).await?;
             }
         });
         Ok(Response::new(Box::pin(stream)))
@@ -409,8 +393,12 @@ impl ConversationService for Conversations {
 
     async fn signal_presence(&self, request: Request<pb::SignalPresenceRequest>) -> Answer<pb::SignalPresenceResponse> {
         let r = request.into_inner();
-        let (caller, row) = self.seen(&r.conversation_id).await?;
-        self.engine.presence(row.id, sender(&caller), r.typing, r.read_seq.min(row.seq));
+        let (caller, mut row) = self.seen(&r.conversation_id).await?;
+        if r.read_seq > row.seq {
+            row = self.seen_now(&r.conversation_id).await?;
+        }
+        let who = if sender(&caller) == Sender::User { Who::User } else { Who::Human };
+        self.engine.presence(&row, Sign { who, typing: r.typing, read_seq: r.read_seq.min(row.seq) }).await;
         Ok(Response::new(pb::SignalPresenceResponse {}))
     }
 
@@ -431,22 +419,29 @@ impl ConversationService for Conversations {
             next_page_token: next.unwrap_or_default(),
         }))
     }
+
+    async fn export_person(&self, request: Request<pb::ExportPersonRequest>) -> Answer<pb::ExportPersonResponse> {
+        let (caller, user) = person(&request.get_ref().user_id)?;
+        let all = self.engine.export_person(caller.org, user, caller.user).await.map_err(fault)?;
+        Ok(Response::new(pb::ExportPersonResponse { person: Some(convert::to_struct(&all)) }))
+    }
+
+    async fn erase_person(&self, request: Request<pb::ErasePersonRequest>) -> Answer<pb::ErasePersonResponse> {
+        let (caller, user) = person(&request.get_ref().user_id)?;
+        let erasure = self.engine.erase_person(caller.org, user, caller.user).await.map_err(fault)?;
+        Ok(Response::new(pb::ErasePersonResponse { erasure: Some(out::erasure(&erasure)) }))
+    }
+
+    async fn get_erasure(&self, request: Request<pb::GetErasureRequest>) -> Answer<pb::GetErasureResponse> {
+        let (caller, user) = person(&request.get_ref().user_id)?;
+        let erasure = self.engine.erasure(caller.org, user).await.map_err(fault)?;
+        Ok(Response::new(pb::GetErasureResponse { erasure: Some(out::erasure(&erasure)) }))
+    }
 }
 
-/// An event that a watcher has seen already.
-fn nothing(seq: u64) -> crate::model::Event {
-    let change = crate::model::StatusChange {
-        status: Status::Active,
-        owner: Owner::Ai,
-        reason: String::new(),
-        escalation: None,
-    };
-    crate::model::Event {
-        id: Uuid::nil(),
-        seq,
-        at: jiff::Timestamp::UNIX_EPOCH,
-        kind: EventKind::Status(Box::new(change)),
-    }
+/// Whom an admin asks about.
+fn person(user_id: &str) -> Result<(Arc<Caller>, Uuid), Fault> {
+    Ok((Caller::with_role(&[Role::Admin])?, id("user_id", user_id)?))
 }
 
 /// How a stream's maker hands items on; none once the watcher is gone.

@@ -5,7 +5,10 @@
 //! a compare-and-set, an outside write that has no row.
 //!
 //! Modules: [`machine`] the states; [`turn`] messages and replies; [`effects`] the ledger of outside writes; [`desk`] humans;
-//! [`timers`] what nobody asks for; [`store`] the port beneath; [`mind`] and [`targets`] the ports outward.
+//! [`timers`] what nobody asks for; [`store`] the port beneath; [`mind`] and [`targets`] the ports outward;
+//! [`relay`] what leaves by the outbox, to the [`bus`], to [`sessions`] and to [`outcomes`].
+pub mod bus;
+pub mod cache;
 pub mod change;
 pub mod config;
 pub mod desk;
@@ -17,26 +20,34 @@ pub mod hub;
 pub mod machine;
 pub mod mind;
 pub mod model;
+pub mod outbox;
+pub mod outcomes;
+pub mod places;
+pub mod presence;
+pub mod privacy;
+pub mod relay;
+pub mod sessions;
+pub mod shared;
 pub mod start;
 pub mod store;
 pub mod targets;
 pub mod timers;
 pub mod turn;
 
+pub use store::MIGRATIONS;
+
 use std::sync::Arc;
 
-use prometheus_client::metrics::counter::Counter;
 use switchboard_proto::conversation::v1::conversation_service_server::ConversationServiceServer;
 use switchboard_runtime::{
-    Condition, Host, Listener, Shutdown, StartError,
+    Host, Listener, Shutdown, StartError,
     server::{Served, serve as serve_routes},
 };
 use tokio::sync::Notify;
 use tonic::service::Routes;
 
 use crate::{
-    config::Config, effects::Hands, engine::Engine, hub::Hub, mind::MeshMind, store::sqlite::SqliteStore,
-    targets::MeshTargets,
+    config::Config, effects::Hands, engine::Engine, mind::MeshMind, relay::Relay, shared::Shared, targets::MeshTargets,
 };
 
 /// Largest request: a message with ten attachments sent along.
@@ -44,10 +55,11 @@ const MAX_REQUEST: usize = 2 * 1024 * 1024;
 
 /// Serves until `shutdown`.
 pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shutdown) -> Result<(), StartError> {
-    let switchboard_runtime::stores::Ledger::Sqlite(folder) = &config.ledger else {
-        return Err(StartError::Other("conversation has no PostgreSQL adapter yet".into()));
-    };
-    let store = SqliteStore::open(folder).await?;
+    let (store, condition) = store::open(&config.ledger, config.vault.clone()).await?;
+    // Ends after the service: what the last answers committed is told to the other replicas too.
+    let told = Shutdown::new();
+    let _told = told.clone().drop_guard();
+    let shared = Arc::new(Shared::open(&config.cache, store.clone(), &config.vault, &host, &told)?);
     let verifier = host.verifier()?;
     let targets = MeshTargets {
         salesforce: host.connect("salesforce")?,
@@ -55,22 +67,30 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         identity: host.connect("identity")?,
         public_url: config.public_url.clone(),
     };
-    let published = Counter::default();
-    host.metrics.register(|registry| {
-        registry.register("events_published", "Conversation events handed to the bus", published.clone())
-    });
+    let sessions = config.sessions.open().await?;
+    let relay = Relay::new(store.clone(), config.bus.open(), sessions.clone(), config.capsule_retention, &host.clock);
+    host.metrics.register(|registry| relay.figures.register(registry));
+    let places = places::all(
+        &store,
+        &shared,
+        &sessions,
+        host.connect("salesforce")?,
+        host.connect("notification")?,
+        host.connect("identity")?,
+    );
     let engine = Arc::new(Engine {
-        store: Arc::new(store.clone()),
+        store: store.clone(),
         mind: Arc::new(MeshMind { orchestrator: host.connect("orchestrator")?, rules: host.connect("rules")? }),
         hands: Hands { targets: Arc::new(targets), clock: host.clock.clone() },
-        hub: Arc::new(Hub::default()),
+        shared: shared.clone(),
+        places,
         clock: host.clock.clone(),
         config,
         wake: Notify::new(),
         identity: host.connect("identity")?,
         host: host.clone(),
         verifier: verifier.clone(),
-        published,
+        relay,
     });
     let worker = tokio::spawn(timers::work(engine.clone(), shutdown.clone()));
     let service = grpc::Conversations { engine, shutdown: shutdown.clone() };
@@ -79,11 +99,14 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
         services: &["switchboard.conversation.v1.ConversationService"],
         public: &[],
         verifier,
-        condition: Condition::well(),
+        condition,
     };
     let result = serve_routes(served, &host, listener, shutdown).await;
     // The worker ends with the same token; what it was doing is in rows.
     let _ = worker.await;
+    told.cancel();
+    shared.hub.closed().await;
+    sessions.close().await;
     store.close().await;
     result
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchboard_proto::{
     convert,
@@ -34,7 +35,7 @@ pub struct Question<'a> {
 }
 
 /// What shall be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
     /// Kind.
     pub action_type: String,
@@ -45,7 +46,7 @@ pub struct Planned {
 }
 
 /// Where a hand-off goes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// The queue.
     pub queue: String,
@@ -56,7 +57,8 @@ pub struct Route {
 }
 
 /// What shall happen to the conversation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Just reply.
     Reply,
@@ -74,7 +76,7 @@ pub enum Verdict {
 }
 
 /// What was thought.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Thought {
     /// The intent.
     pub intent: String,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::machine::{Owner, Status};
 
 /// A conversation's row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
     /// UUIDv7.
     pub id: Uuid,
@@ -82,7 +82,7 @@ impl Conversation {
 }
 
 /// A running turn: held by a lease, so that another process takes it up if this one dies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
     /// Who holds it.
     pub token: Uuid,
@@ -420,6 +420,9 @@ pub struct Escalation {
     pub created_at: Timestamp,
     /// What the human should know.
     pub summary: String,
+    /// True if somebody gave the reason in words of their own: then it is no code, and stays among those who may read words.
+    #[serde(default)]
+    pub own_words: bool,
 }
 
 /// A durable event.

@@ -52,7 +52,10 @@ impl Engine {
         let request_id = start.request_id.clone().map(|id| if foreign { format!("{}:{id}", caller.user) } else { id });
         let new = NewConversation { row: row.clone(), request_id, fingerprint: fingerprint.clone() };
         let (row, repeated) = match self.store.create(new).await? {
-            None => (row, false),
+            None => {
+                self.shared.rows.put(row.clone());
+                (row, false)
+            }
             Some((_, earlier)) if earlier != fingerprint => return Err(Error::RequestIdReused),
             Some((row, _)) => (row, true),
         };
@@ -74,7 +77,13 @@ impl Engine {
 
     /// Where a message goes: into its conversation, or, long after that ended, into a new one that goes on from it.
     pub async fn continued(&self, row: Conversation) -> Result<Conversation, Error> {
-        if !is_past_reopening(&row, self.before_now(self.config.reopen_window)) {
+        let since = self.before_now(self.config.reopen_window);
+        if !is_past_reopening(&row, since) {
+            return Ok(row);
+        }
+        // A new conversation is no compare-and-set: the row must not be an old one.
+        let row = self.shared.rows.load(row.org, row.id).await?.ok_or(Error::ConversationNotFound(row.id))?;
+        if !is_past_reopening(&row, since) {
             return Ok(row);
         }
         let start = Start {

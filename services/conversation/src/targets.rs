@@ -91,16 +91,16 @@ impl Targets for MeshTargets {
                     subject: take(&order, "subject")?,
                     text: take(&order, "text")?,
                 };
-                self.send(order.key, Content::Email(email)).await
+                self.send(&order, Content::Email(email)).await
             }
             "notify_slack" => {
                 let slack = notify::Slack { channel: take(&order, "channel")?, text: take(&order, "text")? };
-                self.send(order.key, Content::Slack(slack)).await
+                self.send(&order, Content::Slack(slack)).await
             }
             "call_webhook" => {
                 let payload = serde_json::to_string(order.parameters).unwrap_or_default();
                 let webhook = notify::Webhook { event_type: take(&order, "event_type")?, payload_json: payload };
-                self.send(order.key, Content::Webhook(webhook)).await
+                self.send(&order, Content::Webhook(webhook)).await
             }
             other => Err(Fault::new(
                 Reason::NotImplemented,
@@ -237,14 +237,15 @@ impl MeshTargets {
                 self.public_url, started.reset_token
             );
             let mail = notify::Email { to: email, subject: "Choose a new password".to_owned(), text };
-            self.send(order.key, Content::Email(mail)).await?;
+            self.send(order, Content::Email(mail)).await?;
         }
         // Nothing that tells whether the address is known may reach the reply.
         Ok(Outcome::new())
     }
 
-    async fn send(&self, key: &str, content: Content) -> Result<Outcome, Fault> {
-        let request = notify::SendRequest { idempotency_key: key.to_owned(), content: Some(content) };
+    async fn send(&self, order: &Order<'_>, content: Content) -> Result<Outcome, Fault> {
+        let (idempotency_key, user_id) = (order.key.to_owned(), order.user.to_string());
+        let request = notify::SendRequest { idempotency_key, content: Some(content), user_id };
         let mut client = NotificationServiceClient::new(self.notification.clone());
         let delivery = client.send(request).await?.into_inner().delivery.unwrap_or_default();
         Ok([("delivery_id".to_owned(), delivery.id)].into())

@@ -1,5 +1,5 @@
 //! What happens without anybody asking just now: due effects, left turns, SLA breaches, idle conversations, what people did in
-//! Salesforce, and events that wait for the bus.
+//! Salesforce, and what waits in the outbox.
 //!
 //! In: the time. Out: commits. Never: a timer that lives in memory alone: all of them are rows, so a crash forgets none.
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -13,7 +13,8 @@ use crate::{
     engine::Engine,
     error::Error,
     machine::{Actor, Owner, Trigger},
-    model::{Escalation, Priority, Sender, Turn},
+    model::{Escalation, Priority, Turn},
+    outbox::Sink,
     targets::Change as Outside,
 };
 
@@ -21,8 +22,18 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 /// Between two questions to Salesforce what changed.
 const PULL: Duration = Duration::from_secs(2);
-/// Between two looks for conversations that nobody watches any more.
-const SWEEP: Duration = Duration::from_secs(10);
+/// Between two counts of what waits in the outbox: often enough for an alarm.
+const MEASURE: Duration = Duration::from_secs(5);
+/// Between two looks for session documents that are too old.
+const PURGE: Duration = Duration::from_secs(600);
+/// Between two looks for conversations that a tenant does not keep any longer.
+const RETENTION: Duration = Duration::from_secs(60);
+/// Between two looks for keys that an older master wraps, and for the next month of the activity log.
+const UPKEEP: Duration = Duration::from_secs(300);
+/// How long a duty that one replica has is its own after a look: longer than a look may take.
+const LEASE: Duration = Duration::from_secs(60);
+/// Keys that are wrapped anew in one look.
+const KEYS: u32 = 500;
 /// Effects that are tried at once.
 const HANDS: usize = 8;
 /// How long a claimed effect is this process's.
@@ -42,12 +53,16 @@ pub async fn work(engine: Arc<Engine>, shutdown: Shutdown) {
         every("sla", TICK, &engine, &shutdown, |e| Box::pin(async move { e.breaches().await })),
         every("idle", TICK, &engine, &shutdown, |e| Box::pin(async move { e.idle().await })),
         every("salesforce", PULL, &engine, &shutdown, |e| Box::pin(async move { e.pull().await })),
-        every("outbox", TICK, &engine, &shutdown, |e| Box::pin(async move { e.relay().await })),
-        every("watchers", SWEEP, &engine, &shutdown, |e| {
-            e.hub.sweep();
-            Box::pin(async { Ok(()) })
-        }),
+        every("bus", TICK, &engine, &shutdown, |e| Box::pin(async move { e.relay.carry(Sink::Bus).await })),
+        every("sessions", TICK, &engine, &shutdown, |e| Box::pin(async move { e.relay.carry(Sink::Sessions).await })),
+        every("outcomes", TICK, &engine, &shutdown, |e| Box::pin(async move { e.relay.carry(Sink::Outcomes).await })),
+        alone("erasures", TICK, &engine, &shutdown, |e| Box::pin(async move { e.erasures().await })),
+        alone("retention", RETENTION, &engine, &shutdown, |e| Box::pin(async move { e.retention().await })),
+        alone("keys", UPKEEP, &engine, &shutdown, |e| Box::pin(async move { e.upkeep().await })),
+        every("backlog", MEASURE, &engine, &shutdown, |e| Box::pin(async move { e.relay.measure().await })),
+        every("capsules", PURGE, &engine, &shutdown, |e| Box::pin(async move { e.relay.purge().await })),
     );
+    engine.relay.release().await;
 }
 
 /// One duty, again and again. It goes on after a failure, and after a bug.
@@ -79,6 +94,25 @@ where
     }
 }
 
+/// A duty that one replica at a time has.
+async fn alone<D>(what: &'static str, tick: Duration, engine: &Arc<Engine>, shutdown: &Shutdown, duty: D)
+where
+    D: Fn(Arc<Engine>) -> BoxFuture<'static, Result<(), Error>> + Send + Sync + Clone + 'static,
+{
+    let holder = Uuid::now_v7();
+    every(what, tick, engine, shutdown, |e| {
+        let duty = duty.clone();
+        Box::pin(async move {
+            let (now, until) = (e.clock.now(), e.from_now(LEASE));
+            if e.store.claim_duty(what, holder, now, until).await? { duty(e).await } else { Ok(()) }
+        })
+    })
+    .await;
+    if let Err(error) = engine.store.release_duty(what, holder).await {
+        tracing::debug!(what, reason = Fault::from(error).name(), "a duty runs out by itself");
+    }
+}
+
 /// One row of a duty: its failure is told and does not stop the others.
 fn one(what: &'static str, id: Uuid, result: Result<(), Error>) {
     if let Err(error) = result {
@@ -87,6 +121,13 @@ fn one(what: &'static str, id: Uuid, result: Result<(), Error>) {
 }
 
 impl Engine {
+    /// What the store needs now and then.
+    async fn upkeep(self: &Arc<Self>) -> Result<(), Error> {
+        self.store.prepare_audit(self.clock.now()).await?;
+        while self.store.rewrap_keys(KEYS).await? > 0 {}
+        Ok(())
+    }
+
     async fn due_effects(self: &Arc<Self>) -> Result<(), Error> {
         let until = self.from_now(CLAIM);
         let claimed = self.store.claim_effects(self.clock.now(), until, BATCH).await?;
@@ -225,21 +266,5 @@ impl Engine {
             self.store.set_cursor(org, FEED, &next).await?;
         }
         Ok(())
-    }
-
-    /// Hands events to the bus in their order. In process the bus counts them; a broker takes its place later.
-    async fn relay(self: &Arc<Self>) -> Result<(), Error> {
-        loop {
-            let batch = self.store.outbox(1000).await?;
-            let Some((last, ..)) = batch.last() else { return Ok(()) };
-            self.published.inc_by(batch.len() as u64);
-            self.store.outbox_done(*last).await?;
-        }
-    }
-
-    /// Tells watchers that somebody types or has read.
-    pub fn presence(&self, id: Uuid, sender: Sender, typing: bool, read_seq: u64) {
-        let who = if sender == Sender::User { "user" } else { "human" };
-        self.hub.tell(id, crate::hub::Signal::Presence { who, typing, read_seq });
     }
 }

@@ -10,7 +10,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde_json::json;
 use switchboard_runtime::{Context, Fault, Reason};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
 use uuid::Uuid;
 
 use crate::{
@@ -18,13 +17,14 @@ use crate::{
     effects::{self, fill},
     engine::Engine,
     error::Error,
-    hub::Signal,
+    hub::{Sign, Signal, Watch, Who},
     machine::{Actor, Owner, Status, Trigger},
     mind::{Planned, Question, Thought, Verdict, default_route},
     model::{
         Action, ActionStatus, Analysis, Attachment, Citation, ContentType, Conversation, Draft, Effect, Escalation,
         EventKind, Message, Outcome, Rung, Sender, Sentiment, Turn,
     },
+    sessions::Capsule,
     store::{Answered, Committed},
 };
 
@@ -78,7 +78,7 @@ impl Engine {
     /// Stores a customer's message and waits for its answer.
     pub async fn converse(self: &Arc<Self>, row: &Conversation, incoming: Incoming) -> Result<Outcome, Error> {
         // Watched before it is stored: no reply can slip by.
-        let watch = self.hub.watch(row.id);
+        let watch = self.shared.hub.watch(row.org, row.id, row.seq);
         let (content, sender) = (incoming.content.clone(), incoming.sender);
         let (engine, seen) = (self.clone(), row.clone());
         // Beside the request: a client that hangs up between the two leaves no lease without its turn.
@@ -187,31 +187,25 @@ impl Engine {
         appended.ok_or(Error::Contended)
     }
 
-    /// Waits for the reply to a message, or for a human to take over.
-    async fn answer_to(&self, org: Uuid, id: Uuid, seq: u64, mut watch: Receiver<Signal>) -> Result<Outcome, Error> {
+    /// Waits for the reply to a message, or for a human to take over; any replica may make it.
+    async fn answer_to(&self, org: Uuid, id: Uuid, seq: u64, mut watch: Watch) -> Result<Outcome, Error> {
         let limit = Context::current().remaining().unwrap_or(TURN_TIME);
         let wait = async {
             loop {
-                match watch.recv().await {
-                    Ok(Signal::Event(event)) => match &event.kind {
-                        EventKind::Message(m) => {
-                            if let Some(outcome) = m.outcome.as_ref().filter(|o| o.answers_up_to >= seq) {
-                                return Ok(outcome.as_ref().clone());
-                            }
-                        }
-                        EventKind::Status(change) if change.owner == Owner::Human || !change.status.is_open() => {
-                            return self.taken_over(org, id, seq).await;
-                        }
-                        EventKind::Status(_) => {}
-                    },
-                    Ok(Signal::Presence { .. }) => {}
-                    Err(RecvError::Lagged(_)) => {
-                        let row = self.store.load(org, id).await?.ok_or(Error::ConversationNotFound(id))?;
-                        if row.answered_seq >= seq {
-                            return self.taken_over(org, id, seq).await;
+                let Signal::Event(event) = watch.next().await? else { continue };
+                match &event.kind {
+                    EventKind::Message(m) => {
+                        if let Some(outcome) = m.outcome.as_ref().filter(|o| o.answers_up_to >= seq) {
+                            return Ok(outcome.as_ref().clone());
                         }
                     }
-                    Err(RecvError::Closed) => return Err(Error::Contended),
+                    // What happened before the message was written is no answer to it.
+                    EventKind::Status(change)
+                        if event.seq > seq && (change.owner == Owner::Human || !change.status.is_open()) =>
+                    {
+                        return self.taken_over(org, id, seq).await;
+                    }
+                    EventKind::Status(_) => {}
                 }
             }
         };
@@ -257,7 +251,8 @@ impl Engine {
             .await?;
             return Ok(false);
         }
-        self.hub.tell(id, Signal::Presence { who: "ai", typing: true, read_seq: row.last_user_seq });
+        let types = Sign { who: Who::Ai, typing: true, read_seq: row.last_user_seq };
+        self.shared.hub.presence(org, id, types);
         let history = self.store.history(org, id, row.answered_seq, WINDOW).await?;
         // The one message that began the turn, or, oldest first, what waits: the rest of a long queue is the next turn's.
         let lone = message.filter(|m| history.last().map_or(0, |h| h.seq) < m.seq && m.seq == row.answered_seq + 1);
@@ -269,11 +264,12 @@ impl Engine {
         let (Some(first), Some(last)) = (burst.first(), burst.last()) else { return Ok(false) };
         let history = history.as_slice();
         let now = self.clock.now();
+        let user_messages = history.iter().filter(|m| m.sender == Sender::User).count() + burst.len();
+        let user_messages = u32::try_from(user_messages).unwrap_or(u32::MAX);
         let question = Question {
             conversation: &row,
             text: burst.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n"),
-            user_messages: u32::try_from(history.iter().filter(|m| m.sender == Sender::User).count() + burst.len())
-                .unwrap_or(u32::MAX),
+            user_messages,
             history,
             now,
         };
@@ -289,11 +285,21 @@ impl Engine {
                 Err(_) => last_rung(&row, "DEADLINE_EXCEEDED", now),
             }
         };
-        let summary = summary(&row, history, &burst, &thought);
+        let capsule = Arc::new(Capsule {
+            before: row,
+            now,
+            history: history.iter().map(|m| m.seq).collect(),
+            burst: burst.iter().map(|m| m.seq).collect(),
+            user_messages,
+            thought,
+        });
+        let (row, thought) = (&capsule.before, &capsule.thought);
+        let summary = summary(row, history, &burst, thought);
         // A turn that was lost meanwhile did nothing; what is left of it is decided in the last transaction.
-        let (done, changed) = self.act(&row, token, first.id, &thought, &summary, &text).await?.unwrap_or_default();
-        let reply = Reply { thought: &thought, done: &done, changed: &changed, summary: &summary, first, last };
-        self.finish(&row, token, reply).await
+        let (done, changed) = self.act(row, token, first.id, thought, &summary, &text).await?.unwrap_or_default();
+        let kept = (!self.config.capsule_retention.is_zero()).then_some(&capsule);
+        let reply = Reply { thought, done: &done, changed: &changed, summary: &summary, first, last, capsule: kept };
+        self.finish(row, token, reply).await
     }
 
     /// Asks the mind. One that is not there yet, or is being replaced, is asked again while there is time.
@@ -413,7 +419,8 @@ impl Engine {
                 Ok(true)
             })
             .await?;
-        self.hub.tell(row.id, Signal::Presence { who: "ai", typing: false, read_seq: row.last_user_seq });
+        let stopped = Sign { who: Who::Ai, typing: false, read_seq: row.last_user_seq };
+        self.shared.hub.presence(row.org, row.id, stopped);
         if reply.changed.iter().any(|e| e.status == ActionStatus::Pending) {
             self.wake.notify_waiters();
         }
@@ -481,6 +488,7 @@ struct Reply<'a> {
     summary: &'a str,
     first: &'a Message,
     last: &'a Message,
+    capsule: Option<&'a Arc<Capsule>>,
 }
 
 impl Reply<'_> {
@@ -511,6 +519,7 @@ impl Reply<'_> {
             created_at: change.now,
         });
         change.commit.effects_changed = self.changed.to_vec();
+        change.commit.capsule = self.capsule.cloned();
     }
 
     fn write(&self, change: &mut Change<'_>, started: &Conversation) -> Result<(), Error> {
@@ -537,6 +546,7 @@ impl Reply<'_> {
                     resolved_by: None,
                     created_at: now,
                     summary: self.summary.to_owned(),
+                    own_words: false,
                 }));
             }
         }
@@ -556,6 +566,7 @@ impl Reply<'_> {
         change.commit.answered =
             Some(Answered { seqs: (self.first.seq, self.last.seq), reply_seq: seq, analysis: self.analysis() });
         change.commit.receipt = Some(self.receipt());
+        change.commit.capsule = self.capsule.cloned();
         change.commit.effects_changed = self.changed.to_vec();
         change.say(message);
         match &thought.verdict {

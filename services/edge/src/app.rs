@@ -12,8 +12,9 @@ use tokio_util::task::TaskTracker;
 use crate::{
     config::Config,
     health::Health,
-    idempotency::{Idempotency, Memory as StoredAnswers},
-    limits::{Limiter, Memory as Counters},
+    idempotency::Idempotency,
+    limits::{Counters, Limiter, Redis as SharedCounters},
+    shared::Shared,
 };
 
 /// A page of 200 messages with attachments of up to 1 MiB has to fit; tonic's own limit is 4 MiB.
@@ -26,7 +27,7 @@ pub(crate) struct App {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) health: Health,
     pub(crate) limiter: Option<Limiter>,
-    pub(crate) answers: Box<dyn Idempotency>,
+    pub(crate) answers: Idempotency,
     /// Cancelled when the process stops.
     pub(crate) drain: Shutdown,
     /// Connections and sockets that a drain waits for.
@@ -40,13 +41,17 @@ pub(crate) type Edge = Arc<App>;
 
 impl App {
     pub(crate) fn new(config: Config, host: Host, drain: Shutdown) -> Result<Edge, StartError> {
-        let limiter = config.rate.map(|rate| Limiter::new(rate, Box::new(Counters::new(rate)), host.clock.clone()));
+        let shared = Shared::open(&config.cache, &host)?;
+        let limiter = config.rate.map(|rate| {
+            let counters = shared.clone().map(|s| Box::new(SharedCounters::new(s)) as Box<dyn Counters>);
+            Limiter::new(rate, counters, host.clock.clone())
+        });
         let conversation = ConversationServiceClient::new(host.connect("conversation")?);
         Ok(Arc::new(App {
             verifier: host.verifier()?,
             health: Health::new(&host)?,
             limiter,
-            answers: Box::new(StoredAnswers::default()),
+            answers: Idempotency::new(shared),
             drain,
             tasks: TaskTracker::new(),
             conversation: conversation.max_decoding_message_size(LARGEST_ANSWER),

@@ -1,7 +1,12 @@
 //! The settings of the edge.
 use std::time::Duration;
 
-use switchboard_runtime::{Key, Settings, SettingsError, settings::parse_duration};
+use switchboard_runtime::{
+    Key, Secret, Settings, SettingsError,
+    settings::parse_duration,
+    stores::{self, Choice, Ledger},
+    vault::Vault,
+};
 
 /// The documented keys.
 pub const KEYS: &[Key] = &[
@@ -47,9 +52,25 @@ pub struct Rate {
     pub span: Duration,
 }
 
+/// Where requests are counted and answers kept.
+#[derive(Debug, Clone)]
+pub enum Cache {
+    /// In this process: for one edge.
+    Memory,
+    /// In a Redis that several edges share.
+    Redis {
+        /// With its password.
+        url: Secret,
+        /// What answers are sealed by; the same for all edges.
+        vault: Vault,
+    },
+}
+
 /// The settings, read.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Where requests are counted and answers kept.
+    pub cache: Cache,
     /// None: no limit.
     pub rate: Option<Rate>,
     /// False: nobody chats without signing in.
@@ -89,6 +110,7 @@ impl Default for SocketTimes {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            cache: Cache::Memory,
             rate: Some(Rate { count: 100, span: Duration::from_secs(60) }),
             guests: true,
             cors_origins: vec![],
@@ -113,7 +135,12 @@ impl Config {
                 None => Ok(list),
             }
         };
+        let cache = match stores::choice(settings, "stores.cache", "memory", &["redis", "rediss"])? {
+            Choice::Here => Cache::Memory,
+            Choice::Server(url) => Cache::Redis { url, vault: Vault::read(settings, &Ledger::read(settings)?)? },
+        };
         Ok(Config {
+            cache,
             rate: match rate.as_str() {
                 "off" => None,
                 text => Some(
@@ -152,7 +179,7 @@ mod tests {
 
     fn read(env: &[(&str, &str)]) -> Result<Config, SettingsError> {
         let env = env.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
-        Config::read(&Settings::load(&[KEYS], None, env, &[])?)
+        Config::read(&Settings::load(&[switchboard_runtime::process::KEYS, stores::KEYS, KEYS], None, env, &[])?)
     }
 
     #[test]
@@ -165,6 +192,17 @@ mod tests {
             let error = read(&[("SWITCHBOARD__EDGE__RATE_LIMIT", bad)]).expect_err("refused");
             assert!(error.0.contains("edge.rate_limit") && error.0.contains("100/60s"), "{error}");
         }
+    }
+
+    #[test]
+    fn edges_share_a_redis_and_the_keys() {
+        assert!(matches!(read(&[]).expect("defaults").cache, Cache::Memory));
+        let keys = ("SWITCHBOARD__STORES__MASTER_KEYS", "1:c3dpdGNoYm9hcmQgdGVzdHM6IGEgbWFzdGVyIGtleS4=");
+        let chosen = read(&[("SWITCHBOARD__STORES__CACHE", "redis://:hunter2@h:1/0"), keys]).expect("reads");
+        assert!(matches!(&chosen.cache, Cache::Redis { url, .. } if url.expose() == "redis://:hunter2@h:1/0"));
+        assert!(!format!("{chosen:?}").contains("hunter2"));
+        let error = read(&[("SWITCHBOARD__STORES__CACHE", "http://h"), keys]).expect_err("refused");
+        assert!(error.0.contains("stores.cache"), "{error}");
     }
 
     #[test]

@@ -20,11 +20,15 @@ use crate::{
     app::{App, Edge},
     body::{RetryKey, collect},
     error::Refusal,
-    idempotency::{Fingerprint, Stored, fingerprint},
+    idempotency::{Stored, Ticket, fingerprint},
 };
 
 /// A whole turn with a language model has to fit; clients give up later than this.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Marks an answer that no cache may keep, an `Idempotency-Key` or not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotKept;
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
@@ -120,12 +124,11 @@ async fn once(app: &Edge, who: &str, request: Request, next: Next) -> Response {
         Err(fault) => return Refusal::from(fault).into_response(),
     };
     let print = fingerprint(parts.method.as_str(), parts.uri.path(), &bytes);
-    match app.answers.begin(&key, print) {
+    match app.answers.begin(&key, print).await {
         Err(fault) => Refusal::from(fault).into_response(),
-        Ok(Some(stored)) => again(&stored),
-        Ok(None) => {
-            // If the client goes away meanwhile, its retry may run.
-            let running = Running { app: app.clone(), key, print, done: false };
+        Ok(Err(stored)) => again(&stored),
+        Ok(Ok(ticket)) => {
+            let running = Running { app: app.clone(), ticket: Some(ticket) };
             let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
             running.keep(response).await
         }
@@ -144,44 +147,55 @@ fn again(stored: &Arc<Stored>) -> Response {
     response
 }
 
+/// A request that runs; if its client goes away meanwhile, a retry may run.
 struct Running {
     app: Edge,
-    key: String,
-    print: Fingerprint,
-    done: bool,
+    /// None once its end is told.
+    ticket: Option<Ticket>,
 }
 
 impl Running {
     async fn keep(mut self, response: Response) -> Response {
-        let streams = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
-        let status = response.status();
-        // What may go better next time is not kept; a stream is kept by the owning service alone.
-        let passing =
-            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::UNAUTHORIZED);
-        if streams || passing || status == StatusCode::CONFLICT {
-            return response;
+        let Some(ticket) = self.ticket.clone() else { return response };
+        let (response, kept) = worth_keeping(response).await;
+        match kept {
+            Some(kept) => self.app.answers.end(&ticket, kept).await,
+            None => self.app.answers.forget(&ticket).await,
         }
-        let (parts, body) = response.into_parts();
-        let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
-            return Refusal::from(Fault::internal("an answer could not be read")).into_response();
-        };
-        let mut headers = parts.headers.clone();
-        for name in OF_THE_REQUEST {
-            headers.remove(name);
-        }
-        self.app.answers.end(&self.key, self.print, Stored { status, headers, body: body.clone() });
-        self.done = true;
-        Response::from_parts(parts, Body::from(body))
+        self.ticket = None;
+        response
     }
+}
+
+/// An answer, and what of it a retry gets again; none if it runs again.
+async fn worth_keeping(response: Response) -> (Response, Option<Stored>) {
+    let streams =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+    let status = response.status();
+    // What may go better next time is not kept; a stream is kept by the owning service alone.
+    let passing =
+        status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::UNAUTHORIZED);
+    let private = response.extensions().get::<NotKept>().is_some();
+    if streams || passing || private || status == StatusCode::CONFLICT {
+        return (response, None);
+    }
+    let (parts, body) = response.into_parts();
+    let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+        return (Refusal::from(Fault::internal("an answer could not be read")).into_response(), None);
+    };
+    let mut headers = parts.headers.clone();
+    for name in OF_THE_REQUEST {
+        headers.remove(name);
+    }
+    let kept = Stored { status, headers, body: body.clone() };
+    (Response::from_parts(parts, Body::from(body)), Some(kept))
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.done {
-            self.app.answers.forget(&self.key);
+        if let Some(ticket) = self.ticket.take() {
+            let app = self.app.clone();
+            self.app.tasks.spawn(async move { app.answers.forget(&ticket).await });
         }
     }
 }

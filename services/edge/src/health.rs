@@ -1,7 +1,7 @@
 //! Health, metrics and the published keys.
 //!
 //! In: the health of every service over the mesh. Out: what load balancers, Prometheus and other verifiers read. Never: a
-//! probe storm: what was found holds for a second.
+//! probe storm: what was found holds for a second; the name of a host.
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
@@ -12,13 +12,13 @@ use axum::{
 use http::{StatusCode, header};
 use serde::Serialize;
 use switchboard_proto::identity::v1::GetKeysRequest;
-use switchboard_runtime::{Context, Host, MeshChannel, StartError};
+use switchboard_runtime::{Context, Host, MeshChannel, StartError, condition};
 use tokio::{sync::Mutex, time::Instant};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::Edge, error::Answer, view};
+use crate::{app::Edge, error::Answer, trouble::in_public, view};
 
 /// One service may take this long to say how it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -47,9 +47,13 @@ pub(crate) struct Report {
     pub(crate) timestamp: String,
     /// Each service that the edge calls.
     pub(crate) services: BTreeMap<&'static str, Condition>,
+    /// Why, for each service that is not healthy: which part and what kind of trouble. Hosts are named in its log only.
+    #[schema(example = json!({ "knowledge": "store: not reachable" }))]
+    pub(crate) details: BTreeMap<&'static str, String>,
 }
 
-type Found = BTreeMap<&'static str, Condition>;
+/// Each service; none is well, else why it is not.
+type Found = BTreeMap<&'static str, Option<String>>;
 
 pub(crate) struct Health {
     channels: Vec<(&'static str, MeshChannel)>,
@@ -77,25 +81,34 @@ impl Health {
     }
 }
 
-async fn ask(channel: MeshChannel) -> Condition {
+/// Why a service is not well; none if it is.
+async fn ask(channel: MeshChannel) -> Option<String> {
     let mut client = HealthClient::new(channel);
     let ask = Context::with_timeout(PATIENCE).scope(client.check(HealthCheckRequest { service: String::new() }));
-    match ask.await {
-        Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Condition::Healthy,
-        _ => Condition::Unhealthy,
+    let Ok(answer) = ask.await else { return Some("not reachable".to_owned()) };
+    if answer.get_ref().status() == ServingStatus::Serving {
+        return None;
     }
+    let why = answer.metadata().get(condition::HEADER).and_then(|why| why.to_str().ok());
+    Some(in_public(why.unwrap_or_default()))
 }
 
 async fn report(app: &Edge) -> Report {
-    let services = app.health.services().await;
-    let bad = |names: &[&str]| services.iter().any(|(name, c)| names.contains(name) && *c != Condition::Healthy);
+    let found = app.health.services().await;
+    let bad = |names: &[&str]| found.iter().any(|(name, why)| names.contains(name) && why.is_some());
     let status = match (bad(&VITAL), bad(&CALLED)) {
         (true, _) => Condition::Unhealthy,
         (false, true) => Condition::Degraded,
         (false, false) => Condition::Healthy,
     };
-    let timestamp = view::instant(app.host.clock.now());
-    Report { status, version: env!("CARGO_PKG_VERSION"), timestamp, services: (*services).clone() }
+    let condition = |why: &Option<String>| if why.is_none() { Condition::Healthy } else { Condition::Unhealthy };
+    Report {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        timestamp: view::instant(app.host.clock.now()),
+        services: found.iter().map(|(name, why)| (*name, condition(why))).collect(),
+        details: found.iter().filter_map(|(name, why)| Some((*name, why.clone()?))).collect(),
+    }
 }
 
 fn answer(report: Report, ready: bool) -> Response {

@@ -2,13 +2,32 @@
 //!
 //! In: who asks, the key, a fingerprint of the request. Out: go on, or the stored answer, or a refusal. Never: the only
 //! guard: the key travels on as request id or client message id, and the owning service keeps it in the write's transaction.
+//!
+//! What is kept here saves that way, and is told apart by its lifetime: which request a key was used for holds for a day; the
+//! answer, which has people's words in it, for ten minutes. After that the request goes on to its owner again, who answers
+//! as it did before. So nobody's words are here ten minutes after they were erased.
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use moka::{ops::compute::Op, sync::Cache};
 use sha2::{Digest as _, Sha256};
 use switchboard_errors::{Fault, Reason};
+use switchboard_runtime::redis::NoAnswer;
+
+use crate::{gate::DEADLINE, shared::Shared};
+
+mod memory;
+mod redis;
+
+use self::{memory::Memory, redis::Redis};
+
+/// How long it is known which request a key was used for.
+const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long an answer is kept; also the longest time that erased words are still here.
+const ANSWER_KEPT: Duration = Duration::from_secs(600);
+/// After this a request that has not ended never will: its edge died.
+const RUNS: Duration = DEADLINE.saturating_add(Duration::from_secs(5));
 
 /// What a request says, without keeping it.
 pub(crate) type Fingerprint = [u8; 32];
@@ -21,68 +40,85 @@ pub(crate) fn fingerprint(method: &str, path: &str, body: &[u8]) -> Fingerprint 
 }
 
 /// An answer as it was given.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-/// Answers by key.
-///
-/// Laws: of all requests that begin with one key and no stored answer exactly one is told to go on, until it ends or is
-/// forgotten; the same key with another fingerprint is always refused; a stored answer comes back for 24 hours unless
-/// memory ran out.
-pub(crate) trait Idempotency: Send + Sync {
-    /// None: go on, and call [`Idempotency::end`] or [`Idempotency::forget`] afterwards.
-    fn begin(&self, key: &str, request: Fingerprint) -> Result<Option<Arc<Stored>>, Fault>;
-    /// Keeps the answer.
-    fn end(&self, key: &str, request: Fingerprint, answer: Stored);
-    /// Lets a retry run again.
-    fn forget(&self, key: &str);
+/// What a request with a key is to do.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// Go on, and hand the ticket back at the end.
+    Run(Ticket),
+    /// It ran before, and this came of it.
+    Again(Arc<Stored>),
+    /// Another one with this key runs just now.
+    InFlight,
+    /// The key was used for another request.
+    Reused,
 }
 
-/// How long answers are kept.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Memory for answers of this process.
-const BYTES: u64 = 64 * 1024 * 1024;
-/// What an entry costs beside its body.
-const OVERHEAD: u32 = 512;
-
-#[derive(Clone)]
-struct Entry {
+/// Proves that a request was told to go on.
+#[derive(Debug, Clone)]
+pub(crate) struct Ticket {
+    key: String,
     request: Fingerprint,
-    /// None while it runs.
-    answer: Option<Arc<Stored>>,
+    mark: Mark,
 }
 
-/// Answers of this process.
-pub(crate) struct Memory(Cache<String, Entry>);
+/// What stands for a running request, and for no other.
+#[derive(Debug, Clone)]
+enum Mark {
+    Here(u64),
+    Shared(Arc<[u8]>),
+}
 
-impl Default for Memory {
-    fn default() -> Self {
-        let size = |_: &String, entry: &Entry| {
-            OVERHEAD + entry.answer.as_ref().map_or(0, |a| u32::try_from(a.body.len()).unwrap_or(u32::MAX - OVERHEAD))
-        };
-        Memory(Cache::builder().weigher(size).max_capacity(BYTES).time_to_live(KEPT).build())
+/// Where answers are kept.
+///
+/// Laws: of all requests that begin with one key and no stored answer exactly one is told to go on, until it ends, is
+/// forgotten or has run out of time; the same key with another request is refused for a day; a stored answer comes back for
+/// ten minutes, unless memory ran out, and after that the request is told to go on; whoever's ticket is not the one that runs
+/// changes nothing.
+#[async_trait]
+pub(crate) trait Answers: Send + Sync {
+    async fn begin(&self, key: &str, request: Fingerprint) -> Result<Begun, NoAnswer>;
+    /// Keeps the answer.
+    async fn end(&self, ticket: &Ticket, answer: Stored) -> Result<(), NoAnswer>;
+    /// Lets a retry run.
+    async fn forget(&self, ticket: &Ticket) -> Result<(), NoAnswer>;
+}
+
+/// Answers of this edge, or of all edges that share a Redis. Without it each keeps its own: the owners keep the truth.
+pub(crate) struct Idempotency {
+    here: Memory,
+    shared: Option<Redis>,
+}
+
+impl Idempotency {
+    pub(crate) fn new(shared: Option<Shared>) -> Self {
+        Idempotency { here: Memory::default(), shared: shared.map(Redis::new) }
     }
-}
 
-impl Idempotency for Memory {
-    fn begin(&self, key: &str, request: Fingerprint) -> Result<Option<Arc<Stored>>, Fault> {
-        let mut found = None;
-        self.0.entry_by_ref(key).and_compute_with(|entry| {
-            found = entry.map(|e| e.into_value());
-            if found.is_none() { Op::Put(Entry { request, answer: None }) } else { Op::Nop }
-        });
-        match found {
-            None => Ok(None),
-            Some(entry) if entry.request != request => Err(Fault::new(
+    /// What to do with a request.
+    pub(crate) async fn begin(&self, key: &str, request: Fingerprint) -> Result<Result<Ticket, Arc<Stored>>, Fault> {
+        let shared = match &self.shared {
+            Some(shared) => shared.begin(key, request).await.ok(),
+            None => None,
+        };
+        let begun = match shared {
+            Some(begun) => begun,
+            None => self.here.begin(key, request),
+        };
+        match begun {
+            Begun::Run(ticket) => Ok(Ok(ticket)),
+            Begun::Again(answer) => Ok(Err(answer)),
+            Begun::Reused => Err(Fault::new(
                 Reason::IdempotencyKeyReused,
                 "This Idempotency-Key was used with another request. Take a new key for a new request.",
             )),
-            Some(Entry { answer: Some(answer), .. }) => Ok(Some(answer)),
-            Some(_) => Err(Fault::new(
+            Begun::InFlight => Err(Fault::new(
                 Reason::IdempotencyInFlight,
                 "The first request with this Idempotency-Key is still running. Try again in a second.",
             )
@@ -90,33 +126,24 @@ impl Idempotency for Memory {
         }
     }
 
-    fn end(&self, key: &str, request: Fingerprint, answer: Stored) {
-        self.0.insert(key.to_owned(), Entry { request, answer: Some(Arc::new(answer)) });
+    /// Keeps the answer where the request began.
+    pub(crate) async fn end(&self, ticket: &Ticket, answer: Stored) {
+        match (&self.shared, &ticket.mark) {
+            // If Redis is away by now, a retry asks the owner.
+            (Some(shared), Mark::Shared(_)) => drop(shared.end(ticket, answer).await),
+            _ => self.here.end(ticket, answer),
+        }
     }
 
-    fn forget(&self, key: &str) {
-        self.0.invalidate(key);
+    /// Lets a retry run.
+    pub(crate) async fn forget(&self, ticket: &Ticket) {
+        match (&self.shared, &ticket.mark) {
+            // If Redis is away by now, it forgets by itself.
+            (Some(shared), Mark::Shared(_)) => drop(shared.forget(ticket).await),
+            _ => self.here.forget(ticket),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_laws_hold_in_memory() {
-        let store = Memory::default();
-        let (one, other) = (fingerprint("POST", "/a", b"1"), fingerprint("POST", "/a", b"2"));
-        let answer =
-            || Stored { status: StatusCode::CREATED, headers: HeaderMap::new(), body: Bytes::from_static(b"x") };
-        assert!(store.begin("k", one).expect("runs").is_none());
-        assert_eq!(store.begin("k", one).expect_err("in flight").http(), 409);
-        assert_eq!(store.begin("k", other).expect_err("other body").http(), 422);
-        store.end("k", one, answer());
-        assert_eq!(store.begin("k", one).expect("stored").expect("an answer").body, "x");
-        assert_eq!(store.begin("k", other).expect_err("other body").http(), 422);
-        assert!(store.begin("l", other).expect("keys are apart").is_none());
-        store.forget("l");
-        assert!(store.begin("l", one).expect("runs again").is_none());
-    }
-}
+mod tests;

@@ -18,8 +18,10 @@ mod openapi;
 mod pages;
 mod rest;
 mod server;
+mod shared;
 mod socket;
 mod sse;
+mod trouble;
 mod view;
 
 use switchboard_runtime::{Host, Listener, Shutdown, StartError};

@@ -3,7 +3,7 @@
 //! In: numbers of the protos, or words of clients. Out: the other. Never: a word that the protos do not have.
 use switchboard_errors::{Fault, Reason};
 use switchboard_proto::{
-    conversation::v1::ResolutionType,
+    conversation::v1::{ErasureState, ResolutionType},
     events::v1::{ContentType, ConversationStatus, Owner, SenderType},
     knowledge::v1::Audience,
     types::v1::{ActionStatus, Channel, Priority, Role, Rung, SentimentLabel, Tier},
@@ -28,7 +28,7 @@ macro_rules! named {
 }
 named! {
     ActionStatus: "ACTION_STATUS_", Audience: "AUDIENCE_", Channel: "CHANNEL_", ContentType: "CONTENT_TYPE_",
-    ConversationStatus: "CONVERSATION_STATUS_", Owner: "OWNER_", Priority: "PRIORITY_", ResolutionType: "RESOLUTION_TYPE_",
+    ConversationStatus: "CONVERSATION_STATUS_", ErasureState: "ERASURE_STATE_", Owner: "OWNER_", Priority: "PRIORITY_", ResolutionType: "RESOLUTION_TYPE_",
     Role: "ROLE_", Rung: "RUNG_", SenderType: "SENDER_TYPE_", SentimentLabel: "SENTIMENT_LABEL_", Tier: "TIER_",
 }
 

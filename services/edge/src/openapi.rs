@@ -10,7 +10,7 @@ use axum::{
 use http::header;
 use serde_json::{Map, Value, json};
 use switchboard_proto::{
-    conversation::v1::ResolutionType,
+    conversation::v1::{ErasureState, ResolutionType},
     events::v1::{ContentType, ConversationStatus, Owner, SenderType},
     knowledge::v1::Audience,
     types::v1::{ActionStatus, Channel, Priority, Role, Rung, SentimentLabel, Tier},
@@ -93,6 +93,8 @@ fn words(schemas: &mut Map<String, Value>) {
         ("Escalation", "priority", &priority),
         ("Article", "audience", &audience),
         ("RestingAnswer", "status", &status),
+        ("Erasure", "state", &all::<ErasureState>()),
+        ("ErasureStep", "state", &all::<ErasureState>()),
         ("User", "role", &role),
         ("User", "tier", &tier),
         ("NewConversation", "channel", &channel),
@@ -189,7 +191,7 @@ fn errors_of(path: &str, method: &str, operation: &mut Value) {
             if let Some(Value::Array(list)) = parameters {
                 list.push(json!({
                     "name": "Idempotency-Key", "in": "header", "required": false,
-                    "description": "The same key with the same body gets the first answer again, for 24 hours",
+                    "description": "The same key with the same body gets the first answer again; with another body it is refused for 24 hours",
                     "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
                 }));
             }

@@ -4,6 +4,7 @@ pub(crate) mod conversations;
 pub(crate) mod desk;
 pub(crate) mod knowledge;
 pub(crate) mod messages;
+pub(crate) mod persons;
 pub(crate) mod users;
 
 use switchboard_errors::Fault;
@@ -20,6 +21,7 @@ pub(crate) fn signed_in() -> OpenApiRouter<Edge> {
         .merge(desk::routes())
         .merge(knowledge::routes())
         .merge(users::routes())
+        .merge(persons::routes())
 }
 
 /// Routes for those who have none yet.

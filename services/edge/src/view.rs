@@ -32,7 +32,7 @@ pub(crate) fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn object(s: Option<Struct>) -> Map<String, Value> {
+pub(crate) fn object(s: Option<Struct>) -> Map<String, Value> {
     s.as_ref().map(from_struct).unwrap_or_default()
 }
 

@@ -9,14 +9,14 @@ use std::{
 };
 
 use rand::Rng as _;
-use switchboard_runtime::{Clock, Role, Secret};
+use switchboard_runtime::{Clock, Fault, Role, Secret};
 use uuid::Uuid;
 
 use crate::{
     error::Error,
     model::{Organization, User},
     password::{Hasher, misses},
-    store::{NewUser, Store},
+    store::{NewUser, Store, StoreError},
     token,
 };
 
@@ -66,11 +66,11 @@ pub async fn prepare(
     clock: &Clock,
 ) -> Result<DemoAccounts, Error> {
     let now = clock.now();
-    let kept = store.keep("demo-organization", &clock.new_id().to_string(), now).await?;
-    let org = Uuid::try_parse(&kept).map_err(|e| Error::Store(crate::store::StoreError::Failed(Box::new(e))))?;
+    let kept = store.keep("demo-organization", &clock.new_id().to_string()).await?;
+    let org = Uuid::try_parse(&kept).map_err(Fault::internal)?;
     // A password file that was lost or written anew sets the accounts' password again.
     let seal = token::derived(secret, &format!("demo-password:{}", password.expose()), &[org]);
-    let sealed = store.keep("demo-password", "", now).await?;
+    let sealed = store.keep("demo-password", "").await?;
     if sealed != seal {
         store.add_organization(&Organization { guests_allowed: true, ..Organization::new(org, NAME, now) }).await?;
         let hash = hasher.hash_unchecked(&password).await?;
@@ -82,29 +82,43 @@ pub async fn prepare(
             let mut user = User { full_name: full_name.to_owned(), ..User::new(clock.new_id(), org, role, now) };
             let name = if username.contains('@') { &mut user.email } else { &mut user.external_id };
             *name = Some(username.to_owned());
-            let made = store.add_user(&NewUser { user, request_id: Some(request), password_hash: None }).await?;
-            store.set_password(org, made.user.id, &hash, now).await?;
+            let new = NewUser { user, request_id: Some(request), password_hash: None, by: Uuid::nil() };
+            let made = store.add_user(&new).await?;
+            // Whoever was erased stays so.
+            if made.user.erased.is_none() {
+                store.set_password(org, made.user.id, &hash, now).await?;
+            }
         }
-        store.replace("demo-password", &seal, now).await?;
+        store.replace("demo-password", &seal).await?;
     }
     let accounts = ACCOUNTS.map(|(username, _, role)| DemoAccount { username, role }).into();
     Ok(DemoAccounts { organization: org, name: NAME, accounts, password })
 }
 
+/// The demo password that the owner of the data folder chose, if there is one.
+pub fn chosen(data: &Path) -> io::Result<Option<Secret>> {
+    match fs::read_to_string(data.join(PASSWORD_FILE)) {
+        Ok(text) if text.trim().is_empty() => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is empty; remove it, and the next start makes a new one",
+        )),
+        Ok(text) => Ok(Some(Secret::new(text.trim()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Where replicas share a store but no folder: the password that the store keeps, made by whoever is first.
+pub async fn shared(store: &dyn Store) -> Result<Secret, StoreError> {
+    store.keep("demo-password-text", generate().expose()).await.map(Secret::new)
+}
+
 /// Reads the demo password from its file, or makes one. Only the file's owner can read it.
 pub fn password(data: &Path) -> io::Result<Secret> {
-    let path = data.join(PASSWORD_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) if text.trim().is_empty() => {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it is empty; remove it, and the next start makes a new one",
-            ));
-        }
-        Ok(text) => return Ok(Secret::new(text.trim())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
+    if let Some(chosen) = chosen(data)? {
+        return Ok(chosen);
     }
+    let path = data.join(PASSWORD_FILE);
     let fresh = generate();
     let draft = data.join(format!("{PASSWORD_FILE}.{}.tmp", Uuid::new_v4()));
     let mut options = fs::OpenOptions::new();

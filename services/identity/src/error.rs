@@ -1,5 +1,5 @@
 //! What identity refuses, and the reason each has outside.
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use switchboard_runtime::{Fault, Reason};
 use uuid::Uuid;
@@ -42,6 +42,9 @@ pub enum Error {
     /// A password could not be hashed or checked.
     #[error("password hashing: {0}")]
     Hashing(String),
+    /// The file with the demo accounts' password cannot be read or written.
+    #[error("cannot use {}", .0.display())]
+    DemoPassword(PathBuf, #[source] std::io::Error),
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -86,13 +89,16 @@ impl From<Error> for Fault {
             ),
             Error::WeakPassword(misses) => Fault::field("password", format!("needs {}", misses.join(", "))),
             Error::Hashing(source) => Fault::internal(source),
+            Error::DemoPassword(_, source) => Fault::internal(source),
             Error::Store(StoreError::Taken(field)) => {
                 Fault::new(Reason::AlreadyExists, format!("A user of this organization has this {field} already."))
                     .with_field(field, "is taken")
             }
-            Error::Store(failed @ StoreError::Failed(_)) => {
+            Error::Store(StoreError::NoUser) => Fault::new(Reason::UserNotFound, "There is no such user."),
+            Error::Store(StoreError::Failed(fault)) => *fault,
+            Error::Store(sealed @ StoreError::Sealed(_)) => {
                 Fault::new(Reason::StoreFailed, "The data store is not available right now. Try again.")
-                    .with_source(failed)
+                    .with_source(sealed)
             }
             Error::Signing(fault) => *fault,
         }

@@ -1,6 +1,4 @@
 //! Identity by gRPC: conversions and checks of what comes in, nothing else.
-use std::sync::Arc;
-
 use switchboard_proto::{
     convert,
     identity::v1::{self as pb, identity_service_server::IdentityService},
@@ -10,8 +8,8 @@ use switchboard_runtime::{Caller, Fault, Role, Secret, caller::STAFF, validate::
 use tonic::{Request, Response, Status};
 
 use crate::{
-    identity::Identity,
     model::{self, Organization, Person, Tier, User},
+    opening::Door,
     password::misses,
     token::Issued,
 };
@@ -26,8 +24,11 @@ pub const PUBLIC: &[&str] = &[
     "/switchboard.identity.v1.IdentityService/CompletePasswordReset",
 ];
 
-/// The gRPC side of [`Identity`].
-pub struct Grpc(pub Arc<Identity>);
+/// The gRPC side of [`crate::Identity`].
+pub struct Grpc(pub Door);
+
+/// Who may see everything of a person, and erase it.
+const KEEPERS: &[Role] = &[Role::Admin, Role::Service];
 
 /// Longest external id, as the contract says.
 const EXTERNAL_ID: usize = 255;
@@ -64,6 +65,7 @@ fn user(user: User) -> Option<pb::User> {
         role: user.role as i32,
         tier: tier(user.tier) as i32,
         create_time: Some(convert::timestamp(user.created)),
+        erase_time: user.erased.map(convert::timestamp),
     })
 }
 
@@ -90,7 +92,7 @@ fn fault(error: impl Into<Fault>) -> Fault {
 #[tonic::async_trait]
 impl IdentityService for Grpc {
     async fn get_keys(&self, _: Request<pb::GetKeysRequest>) -> Answer<pb::GetKeysResponse> {
-        Ok(Response::new(pb::GetKeysResponse { jwks_json: self.0.jwks().to_owned() }))
+        Ok(Response::new(pb::GetKeysResponse { jwks_json: self.0.identity().await?.jwks().to_owned() }))
     }
 
     async fn issue_token(&self, request: Request<pb::IssueTokenRequest>) -> Answer<pb::IssueTokenResponse> {
@@ -107,9 +109,10 @@ impl IdentityService for Grpc {
             None => {}
         }
         check.done()?;
+        let identity = self.0.identity().await?;
         let issued = match grant {
-            Some(Grant::Password(p)) => self.0.sign_in(&p.username, &Secret::new(p.password)).await,
-            Some(Grant::RefreshToken(t)) => self.0.refresh(&t).await,
+            Some(Grant::Password(p)) => identity.sign_in(&p.username, &Secret::new(p.password)).await,
+            Some(Grant::RefreshToken(t)) => identity.refresh(&t).await,
             None => return Err(Fault::field("grant", "is required").into()),
         };
         Ok(Response::new(pb::IssueTokenResponse { token: token(issued.map_err(fault)?) }))
@@ -119,7 +122,7 @@ impl IdentityService for Grpc {
         &self,
         request: Request<pb::IssueGuestTokenRequest>,
     ) -> Answer<pb::IssueGuestTokenResponse> {
-        let issued = self.0.guest(&request.get_ref().resume).await.map_err(fault)?;
+        let issued = self.0.identity().await?.guest(&request.get_ref().resume).await.map_err(fault)?;
         Ok(Response::new(pb::IssueGuestTokenResponse { token: token(issued) }))
     }
 
@@ -130,7 +133,7 @@ impl IdentityService for Grpc {
         let mut check = Check::new();
         let org = check.uuid("organization_id", &request.get_ref().organization_id);
         check.done()?;
-        let issued = self.0.service_token(org).await.map_err(fault)?;
+        let issued = self.0.identity().await?.service_token(org).await.map_err(fault)?;
         Ok(Response::new(pb::IssueServiceTokenResponse { token: token(issued) }))
     }
 
@@ -172,7 +175,13 @@ impl IdentityService for Grpc {
         }
         check.done()?;
         let new = Person { external_id, email, full_name: r.full_name, role, tier };
-        let made = self.0.create_user(caller.org, new, request_id, password.map(Secret::new)).await.map_err(fault)?;
+        let made = self
+            .0
+            .identity()
+            .await?
+            .create_user(caller.org, caller.user, new, request_id, password.map(Secret::new))
+            .await
+            .map_err(fault)?;
         Ok(Response::new(pb::CreateUserResponse { user: user(made.user) }))
     }
 
@@ -180,7 +189,8 @@ impl IdentityService for Grpc {
         let caller = Caller::with_role(STAFF)?;
         let external_id = request.into_inner().external_id;
         Check::new().text("external_id", &external_id, 1, EXTERNAL_ID).done()?;
-        let made = self.0.ensure_customer(caller.org, &external_id).await.map_err(fault)?;
+        let made =
+            self.0.identity().await?.ensure_customer(caller.org, caller.user, &external_id).await.map_err(fault)?;
         Ok(Response::new(pb::EnsureCustomerResponse { created: made.new, user: user(made.user) }))
     }
 
@@ -193,13 +203,13 @@ impl IdentityService for Grpc {
         if !caller.is_staff() && caller.user != id {
             return Err(fault(crate::error::Error::NoUser(id)).into());
         }
-        let found = self.0.user(caller.org, id).await.map_err(fault)?;
+        let found = self.0.identity().await?.user(caller.org, id).await.map_err(fault)?;
         Ok(Response::new(pb::GetUserResponse { user: user(found) }))
     }
 
     async fn get_organization(&self, _: Request<pb::GetOrganizationRequest>) -> Answer<pb::GetOrganizationResponse> {
         let caller = Caller::current()?;
-        let found = self.0.organization(caller.org).await.map_err(fault)?;
+        let found = self.0.identity().await?.organization(caller.org).await.map_err(fault)?;
         Ok(Response::new(pb::GetOrganizationResponse { organization: organization(found) }))
     }
 
@@ -207,7 +217,7 @@ impl IdentityService for Grpc {
         &self,
         _: Request<pb::GetGuestOrganizationRequest>,
     ) -> Answer<pb::GetGuestOrganizationResponse> {
-        let found = self.0.guest_organization().await.map_err(fault)?;
+        let found = self.0.identity().await?.guest_organization().await.map_err(fault)?;
         let guests_allowed = found.is_some();
         let name = found.map(|o| o.name).unwrap_or_default();
         Ok(Response::new(pb::GetGuestOrganizationResponse { name, guests_allowed }))
@@ -224,7 +234,7 @@ impl IdentityService for Grpc {
         let mut check = Check::new();
         let request_id = check.uuid("request_id", &r.request_id);
         check.text("email", &r.email, 1, usize::MAX).done()?;
-        let started = self.0.start_reset(caller.org, request_id, &r.email).await.map_err(fault)?;
+        let started = self.0.identity().await?.start_reset(caller.org, request_id, &r.email).await.map_err(fault)?;
         let answer = started.map(|(reset_token, reset, user)| pb::StartPasswordResetResponse {
             known: true,
             reset_token,
@@ -239,7 +249,31 @@ impl IdentityService for Grpc {
         request: Request<pb::CompletePasswordResetRequest>,
     ) -> Answer<pb::CompletePasswordResetResponse> {
         let r = request.into_inner();
-        self.0.complete_reset(&r.reset_token, &Secret::new(r.new_password)).await.map_err(fault)?;
+        self.0.identity().await?.complete_reset(&r.reset_token, &Secret::new(r.new_password)).await.map_err(fault)?;
         Ok(Response::new(pb::CompletePasswordResetResponse {}))
+    }
+
+    async fn export_user(&self, request: Request<pb::ExportUserRequest>) -> Answer<pb::ExportUserResponse> {
+        let caller = Caller::with_role(KEEPERS)?;
+        let mut check = Check::new();
+        let id = check.uuid("user_id", &request.get_ref().user_id);
+        check.done()?;
+        let data = self.0.identity().await?.export_user(caller.org, caller.user, id).await.map_err(fault)?;
+        Ok(Response::new(pb::ExportUserResponse { data: Some(convert::to_struct(&data)) }))
+    }
+
+    async fn erase_user(&self, request: Request<pb::EraseUserRequest>) -> Answer<pb::EraseUserResponse> {
+        let caller = Caller::with_role(KEEPERS)?;
+        let mut check = Check::new();
+        let id = check.uuid("user_id", &request.get_ref().user_id);
+        check.done()?;
+        let erased = self.0.identity().await?.erase_user(caller.org, caller.user, id).await.map_err(fault)?;
+        Ok(Response::new(pb::EraseUserResponse {
+            erase_time: Some(convert::timestamp(erased.at)),
+            erased: erased.new,
+            credentials: erased.credentials,
+            sessions: erased.sessions,
+            password_resets: erased.resets,
+        }))
     }
 }

@@ -5,17 +5,18 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use switchboard_runtime::{Clock, Fault, Role, Secret, StartError, caller::SigningKey, caller::role_name};
+use serde_json::{Map, Value};
+use switchboard_runtime::{Clock, Condition, Fault, Role, Secret, caller::SigningKey, caller::role_name};
 use uuid::Uuid;
 
 use crate::{
-    config::Config,
-    demo::{self, DemoAccounts},
+    demo::DemoAccounts,
     error::Error,
+    export,
     model::{Organization, Person, User, email},
     password::{self, Hasher},
-    store::{Made, NewUser, Refresh, Reset, Store, StoreError, Trade, Traded, sqlite::SqliteStore},
-    token::{self, Hash, Issued, Signer},
+    store::{Erased, Made, NewUser, Refresh, Reset, Store, StoreError, Trade, Traded},
+    token::{self, Issued, Signer},
 };
 
 /// A session goes on this long after its last use: a month of not looking in is the usual time to be asked again.
@@ -33,40 +34,45 @@ const CANDIDATES: u32 = 4;
 /// Longest name that is looked up: the longest external id.
 const LONGEST_NAME: usize = 255;
 
-/// Organizations, users and tokens of one installation.
+/// Organizations, users and tokens of one installation. Opened in [`crate::opening`].
 pub struct Identity {
-    store: Arc<dyn Store>,
-    hasher: Hasher,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) condition: Condition,
+    pub(crate) hasher: Hasher,
+    pub(crate) secret: Vec<u8>,
+    pub(crate) clock: Clock,
+    pub(crate) guest_retention: Duration,
+    pub(crate) demo: Option<DemoAccounts>,
     signer: Signer,
-    secret: Vec<u8>,
-    clock: Clock,
     token_ttl: Duration,
-    demo: Option<DemoAccounts>,
+}
+
+/// How an installation serves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) token_ttl: Duration,
+    pub(crate) guest_retention: Duration,
 }
 
 impl Identity {
-    /// Opens the installation in the data folder, making its keys and the demo organization on the first start. May be open in
-    /// several processes at once.
-    pub async fn open(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        let store = Arc::new(SqliteStore::open(&config.data).await?);
-        let mut identity = Self::over(store, config.token_ttl, clock).await.map_err(cannot_start)?;
-        if config.demo {
-            let password = demo::password(&config.data).map_err(|e| {
-                StartError::Other(format!("cannot use {}: {e}", config.data.join(demo::PASSWORD_FILE).display()))
-            })?;
-            let prepared =
-                demo::prepare(&*identity.store, &identity.hasher, &identity.secret, password, &identity.clock);
-            identity.demo = Some(prepared.await.map_err(cannot_start)?);
-        }
-        Ok(identity)
+    /// Over an open store, making the installation's keys on the first start.
+    pub(crate) async fn over(
+        store: Arc<dyn Store>,
+        condition: Condition,
+        terms: Terms,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let pem = SigningKey::generate()?.to_pem()?;
+        let signer = Signer::new(&store.keep("signing-key", pem.expose()).await?)?;
+        let secret = store.keep("secret", &token::random()).await?.into_bytes();
+        let Terms { token_ttl, guest_retention } = terms;
+        let hasher = Hasher::new();
+        Ok(Identity { store, condition, hasher, secret, clock, guest_retention, demo: None, signer, token_ttl })
     }
 
-    async fn over(store: Arc<dyn Store>, token_ttl: Duration, clock: Clock) -> Result<Self, Error> {
-        let now = clock.now();
-        let pem = SigningKey::generate()?.to_pem()?;
-        let signer = Signer::new(&store.keep("signing-key", pem.expose(), now).await?)?;
-        let secret = store.keep("secret", &token::random(), now).await?.into_bytes();
-        Ok(Identity { store, hasher: Hasher::new(), signer, secret, clock, token_ttl, demo: None })
+    /// How the store is.
+    pub fn condition(&self) -> Condition {
+        self.condition.clone()
     }
 
     /// The demo organization and how to sign in; none if it is turned off.
@@ -105,13 +111,16 @@ impl Identity {
         let id = user.unwrap_or_else(|| self.clock.new_id());
         let known = if user.is_some() { self.store.user(org, id).await.map_err(Error::from)? } else { None };
         match known {
+            Some(known) if known.erased.is_some() => {
+                return Err(Fault::field("user", format!("the user {id} was erased")));
+            }
             Some(known) if known.role != role => {
                 return Err(Fault::field("role", format!("the user {id} has the role {}", role_name(known.role))));
             }
             Some(_) => {}
             None => {
                 let user = User { full_name: format!("Demo {}", role_name(role)), ..User::new(id, org, role, now) };
-                match self.store.add_user(&NewUser { user, request_id: None, password_hash: None }).await {
+                match self.store.add_user(&by_installation(user)).await {
                     Err(StoreError::Taken(_)) => {
                         return Err(Fault::field(
                             "user",
@@ -131,11 +140,10 @@ impl Identity {
         if too_long(username, LONGEST_NAME) || too_long(password.expose(), password::LONGEST) {
             return Err(Error::WrongPassword);
         }
-        let name = failure_name(username);
         // The lock is looked at after waiting for a turn, and the turn is kept until the failure is counted: of a burst, only
         // as many get through as hash at once.
         let turn = self.hasher.turn().await?;
-        let failures = self.store.failures(&name, self.now()).await?;
+        let failures = self.store.failures(username, self.now()).await?;
         if let Some(wait) = failures.and_then(|f| f.locked(self.now())) {
             return Err(Error::Locked(wait));
         }
@@ -143,14 +151,18 @@ impl Identity {
         let hashes = candidates.iter().map(|c| c.password_hash.clone()).collect();
         let (fits, turn) = self.hasher.fits(turn, password, hashes).await?;
         let Some(index) = fits else {
-            self.store.add_failure(&name, self.now()).await?;
+            self.store.add_failure(username, self.now()).await?;
             return Err(Error::WrongPassword);
         };
         drop(turn);
         if failures.is_some() {
-            self.store.clear_failures(&name).await?;
+            self.store.clear_failures(username).await?;
         }
-        self.begin_session(&candidates[index].user, false).await
+        match self.begin_session(&candidates[index].user, false).await {
+            // Erased just now.
+            Err(Error::Store(StoreError::NoUser)) => Err(Error::WrongPassword),
+            session => session,
+        }
     }
 
     /// Carries a session on.
@@ -166,8 +178,8 @@ impl Identity {
         {
             return Ok(issued);
         }
-        let user = User::new(self.clock.new_id(), organization.id, Role::Customer, self.now());
-        let made = self.store.add_user(&NewUser { user, request_id: None, password_hash: None }).await?;
+        let user = User { guest: true, ..User::new(self.clock.new_id(), organization.id, Role::Customer, self.now()) };
+        let made = self.store.add_user(&by_installation(user)).await?;
         self.begin_session(&made.user, true).await
     }
 
@@ -178,10 +190,11 @@ impl Identity {
         Ok(Issued { access, expires_in: SERVICE_TTL, refresh: None, user: Uuid::nil() })
     }
 
-    /// Makes a user; a retry with the same request id returns the first one.
+    /// Makes a user on somebody's behalf; a retry with the same request id returns the first one.
     pub async fn create_user(
         &self,
         org: Uuid,
+        by: Uuid,
         person: Person,
         request_id: Option<Uuid>,
         password: Option<Secret>,
@@ -194,11 +207,11 @@ impl Identity {
         let Person { external_id, email, full_name, role, tier } = person;
         let user =
             User { external_id, email, full_name, tier, ..User::new(self.clock.new_id(), org, role, self.now()) };
-        Ok(self.store.add_user(&NewUser { user, request_id, password_hash }).await?)
+        Ok(self.store.add_user(&NewUser { user, request_id, password_hash, by }).await?)
     }
 
-    /// The customer with this external id; made if it is new.
-    pub async fn ensure_customer(&self, org: Uuid, external_id: &str) -> Result<Made, Error> {
+    /// The customer with this external id; made on somebody's behalf if it is new.
+    pub async fn ensure_customer(&self, org: Uuid, by: Uuid, external_id: &str) -> Result<Made, Error> {
         let find = async || {
             let found = self.store.user_by_external_id(org, external_id).await?;
             match found {
@@ -211,16 +224,34 @@ impl Identity {
         }
         let mut user = User::new(self.clock.new_id(), org, Role::Customer, self.now());
         user.external_id = Some(external_id.to_owned());
-        match self.store.add_user(&NewUser { user, request_id: None, password_hash: None }).await {
+        match self.store.add_user(&NewUser { user, request_id: None, password_hash: None, by }).await {
             // Somebody else was faster.
             Err(StoreError::Taken(field)) => find().await?.ok_or(Error::Store(StoreError::Taken(field))),
             made => Ok(made?),
         }
     }
 
-    /// A user of an organization.
+    /// A user of an organization; of one who was erased what is left.
     pub async fn user(&self, org: Uuid, id: Uuid) -> Result<User, Error> {
         self.store.user(org, id).await?.ok_or(Error::NoUser(id))
+    }
+
+    /// Everything that is kept of a person, in clear. That it was asked for is in the log.
+    pub async fn export_user(&self, org: Uuid, by: Uuid, id: Uuid) -> Result<Map<String, Value>, Error> {
+        let now = self.now();
+        let kept = self.store.export_user(org, id, by, now).await?.ok_or(Error::NoUser(id))?;
+        let mut failed = Vec::new();
+        for name in [&kept.user.email, &kept.user.external_id].into_iter().flatten() {
+            if let Some(failures) = self.store.failures(name, now).await? {
+                failed.push((name.clone(), failures));
+            }
+        }
+        Ok(export::data(&kept, &failed))
+    }
+
+    /// Erases a person; again, it says when that was.
+    pub async fn erase_user(&self, org: Uuid, by: Uuid, id: Uuid) -> Result<Erased, Error> {
+        self.store.erase_user(org, id, by, self.now()).await?.ok_or(Error::NoUser(id))
     }
 
     /// An organization. What its row allows, the settings of the installation may forbid.
@@ -249,7 +280,11 @@ impl Identity {
         let now = self.now();
         let hash = token::hash(&token);
         let expires = later(now, RESET_TTL);
-        let reset = self.store.begin_reset(&Reset { hash, org, user: user.id, request_id, expires }, now).await?;
+        let reset = Reset { hash, org, user: user.id, request_id, expires };
+        let reset = match self.store.begin_reset(&reset, now).await {
+            Err(StoreError::NoUser) => return Ok(None), // erased just now
+            begun => begun?,
+        };
         if reset.hash != hash {
             return Err(Error::RequestReused);
         }
@@ -267,14 +302,14 @@ impl Identity {
         // Whoever forgot the password has often locked the name before asking for a new one.
         if let Some(user) = self.store.user(reset.org, reset.user).await? {
             for name in [user.email, user.external_id].into_iter().flatten() {
-                self.store.clear_failures(&failure_name(&name)).await?;
+                self.store.clear_failures(&name).await?;
             }
         }
         Ok(())
     }
 
     /// Now, in the whole microseconds that stores keep: a first answer and the answers to its retries are alike.
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         let now = self.clock.now();
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
@@ -322,21 +357,10 @@ impl Identity {
     }
 }
 
-/// Upper and lower case are one name, as they are one address: else each spelling would have tries of its own.
-fn failure_name(username: &str) -> Hash {
-    token::hash(&username.to_lowercase())
+fn by_installation(user: User) -> NewUser {
+    NewUser { user, request_id: None, password_hash: None, by: Uuid::nil() }
 }
 
 fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
     now.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
-fn cannot_start(error: Error) -> StartError {
-    let mut text = format!("identity: {error}");
-    let mut source = std::error::Error::source(&error);
-    while let Some(e) = source {
-        text.push_str(&format!(": {e}"));
-        source = e.source();
-    }
-    StartError::Other(text)
 }

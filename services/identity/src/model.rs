@@ -89,14 +89,29 @@ pub struct User {
     pub role: Role,
     /// What the customer pays for.
     pub tier: Tier,
+    /// True for web visitors who never signed in.
+    pub guest: bool,
     /// When it was made.
     pub created: Timestamp,
+    /// When it was erased: then nothing but this, the ids, the role and the tier is left.
+    pub erased: Option<Timestamp>,
 }
 
 impl User {
     /// A new one, known by its id alone.
     pub fn new(id: Uuid, org: Uuid, role: Role, created: Timestamp) -> Self {
-        User { id, org, external_id: None, email: None, full_name: String::new(), role, tier: Tier::Standard, created }
+        User {
+            id,
+            org,
+            external_id: None,
+            email: None,
+            full_name: String::new(),
+            role,
+            tier: Tier::Standard,
+            guest: false,
+            created,
+            erased: None,
+        }
     }
 }
 

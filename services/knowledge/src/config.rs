@@ -3,7 +3,7 @@
 //! In: [`Settings`]. Out: a checked [`Config`]. Never: a default that is not in [`KEYS`].
 use std::path::PathBuf;
 
-use switchboard_runtime::{Key, Settings, SettingsError};
+use switchboard_runtime::{Key, Settings, SettingsError, stores::Ledger};
 use uuid::Uuid;
 
 /// What can be set.
@@ -31,8 +31,8 @@ pub const KEYS: &[Key] = &[
 /// What this service runs with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The folder of `knowledge.db`.
-    pub data: PathBuf,
+    /// Where articles are kept.
+    pub ledger: Ledger,
     /// The folder of the index.
     pub index: PathBuf,
     /// Whether demo articles are wanted.
@@ -56,7 +56,8 @@ impl Config {
         if graph != "embedded" {
             return Err(not_built_in("stores.graph", &graph, "embedded"));
         }
-        Ok(Config { data, index, demo: settings.flag("knowledge.demo")?, demo_org: None })
+        let ledger = Ledger::read(settings)?;
+        Ok(Config { ledger, index, demo: settings.flag("knowledge.demo")?, demo_org: None })
     }
 }
 
@@ -66,13 +67,13 @@ fn not_built_in(key: &str, value: &str, built_in: &str) -> SettingsError {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_runtime::process;
+    use switchboard_runtime::{process, stores};
 
     use super::*;
 
     fn read(env: &[(&str, &str)]) -> Result<Config, SettingsError> {
         let env = env.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
-        Config::read(&Settings::load(&[process::KEYS, KEYS], None, env, &[])?)
+        Config::read(&Settings::load(&[process::KEYS, stores::KEYS, KEYS], None, env, &[])?)
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn articles() -> Result<Vec<NewArticle>, ParseError> {
 }
 
 /// Brings the demo articles into an organization that has no articles, and new versions of them into one that has them
-/// from here. Doing it twice changes nothing. How many were written.
+/// from here. Doing it twice changes nothing, not even at the same time. How many were written.
 pub async fn import_demo(knowledge: &Knowledge, org: Uuid) -> Result<usize, Error> {
     let known: HashMap<String, Known> = knowledge.known(org).await?.into_iter().map(|k| (k.slug.clone(), k)).collect();
     let empty = known.is_empty() && knowledge.list(org, None, 1, None, true).await?.is_empty();
@@ -45,12 +45,16 @@ pub async fn import_demo(knowledge: &Knowledge, org: Uuid) -> Result<usize, Erro
         match known.get(&content.slug) {
             None => writes.push(Write::Create { id: knowledge.new_id(), request: None, content }),
             Some(known) if known.source == SOURCE && !known.archived && known.hash != content.hash() => {
-                writes.push(Write::Update { id: known.id, seen: None, content });
+                writes.push(Write::Update { id: known.id, seen: Some(known.version), content });
             }
             Some(_) => {}
         }
     }
     let count = writes.len();
-    knowledge.write(org, Uuid::nil(), writes).await?;
-    Ok(count)
+    match knowledge.write(org, Uuid::nil(), writes).await {
+        Ok(_) => Ok(count),
+        // Another replica starts at the same time and was first.
+        Err(Error::SlugTaken(_) | Error::Stale { .. }) => Ok(0),
+        Err(error) => Err(error),
+    }
 }

@@ -27,6 +27,9 @@ pub enum Error {
     /// A row of the store cannot be read.
     #[error("store: a row cannot be read: {0}")]
     Row(String),
+    /// The index was not compared with the articles yet.
+    #[error("the index is still being brought up to the articles")]
+    Starting,
     /// The index failed.
     #[error("index: {0}")]
     Index(String),
@@ -44,7 +47,11 @@ impl From<Error> for Fault {
                 let detail = format!("Another article has the slug `{slug}`. Choose a different one.");
                 Fault::new(Reason::AlreadyExists, detail)
             }
-            Error::Store(e) => switchboard_runtime::sqlite::fault(e),
+            Error::Store(e) => switchboard_runtime::postgres::fault(e),
+            Error::Starting => Fault::new(
+                Reason::StoreFailed,
+                "The search index is still being brought up to the articles. Try again in a few seconds.",
+            ),
             Error::Index(_) => {
                 Fault::new(Reason::StoreFailed, "The search index is not available right now. Try again.")
                     .with_source(error)

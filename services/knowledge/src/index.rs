@@ -1,11 +1,13 @@
 //! How passages are found.
 //!
-//! Laws, each with a test in `tests/index.rs`:
+//! Laws, each with a test in `tests/it/index.rs`:
 //! 1. What was put is found when [`Index::apply`] returns, and what was removed never again.
 //! 2. Nothing of one organization is found by another. How rare a word is is counted per organization; only the average
 //!    length of passages is shared, which moves scores by a few hundredths at most.
 //! 3. Internal passages are found only if they are asked for; expired ones never.
 //! 4. Putting an article again replaces all its passages.
+//! 5. An index has a generation. While it stays, nothing that was put is lost, whatever ends the process; after
+//!    [`Index::restart`], and after a loss, it is another one and the index is empty.
 //!
 //! An index is derived: it may be lost and is then built again from the store.
 use async_trait::async_trait;
@@ -194,6 +196,10 @@ impl Analyzed {
 pub trait Index: Send + Sync {
     /// Makes all changes, or none; they can be found when it returns.
     async fn apply(&self, changes: Vec<Change>) -> Result<(), Error>;
+    /// Which index this is.
+    async fn generation(&self) -> Result<Uuid, Error>;
+    /// Empties it: from then on it has this generation.
+    async fn restart(&self, generation: Uuid) -> Result<(), Error>;
     /// Looks for passages.
     async fn search(&self, query: Query) -> Result<Found, Error>;
 }

@@ -2,15 +2,18 @@
 //!
 //! In: what callers want of articles. Out: articles and passages. Never: a passage of an article that is archived, expired,
 //! of another organization, or not for the asker's eyes.
+//!
+//! What is written here can be found here when the call returns. What another replica writes is found here when
+//! [`Knowledge::catch_up`] was called again, which [`crate::keep`] does all the time.
 use std::{
     collections::HashMap,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use jiff::SignedDuration;
 use switchboard_runtime::Clock;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -21,10 +24,7 @@ use crate::{
     codes,
     error::Error,
     graph::{Graph, Node, Solution},
-    index::{
-        Change, Document, Found, Index, Passage, Query,
-        tantivy::{Opened, TantivyIndex},
-    },
+    index::{Change, Document, Found, Index, Passage, Query},
     relevance::{self, Hints, Ranked},
     store::{Behind, By, ListQuery, Store, Write},
 };
@@ -41,6 +41,9 @@ const TOPIC: f64 = 0.01;
 const NEAR_THE_TOP: usize = 10;
 /// Articles brought into the index in one commit.
 const BATCH: u32 = 500;
+/// An index that nobody used for so long is forgotten, since noting what it lacks costs every write. A replica that was away
+/// for a night goes on with its own; one that comes later builds it anew, which takes less than a minute.
+const UNUSED: SignedDuration = SignedDuration::from_hours(24);
 
 /// Articles, index and graph.
 #[derive(Clone)]
@@ -50,8 +53,8 @@ pub struct Knowledge {
     graph: Arc<dyn Graph>,
     clock: Clock,
     order: Arc<Mutex<()>>,
-    /// Set while a change has reached the store and not yet the index.
-    dirty: Arc<AtomicBool>,
+    /// Set when the index was compared with the store: before, it may hold anything.
+    started: Arc<AtomicBool>,
 }
 
 /// A question.
@@ -85,32 +88,45 @@ pub struct Answer {
 }
 
 impl Knowledge {
-    /// Puts the parts together.
+    /// Puts the parts together. Nothing is written or found before [`Knowledge::start`].
     pub fn new(store: Arc<dyn Store>, index: Arc<dyn Index>, graph: Arc<dyn Graph>, clock: Clock) -> Self {
-        Knowledge { store, index, graph, clock, order: Arc::default(), dirty: Arc::default() }
+        Knowledge { store, index, graph, clock, order: Arc::default(), started: Arc::default() }
     }
 
-    /// Opens the index of a store, brings it and the graph up to what the store has, and puts all together.
-    pub async fn open(
-        store: Arc<dyn Store>,
-        folder: &Path,
-        graph: Arc<dyn Graph>,
-        clock: Clock,
-    ) -> Result<Self, Error> {
-        let expected = store.index_generation().await?;
-        let (folder, new) = (folder.to_owned(), clock.new_id());
-        let open = tokio::task::spawn_blocking(move || TantivyIndex::open(&folder, expected, new));
-        let (index, opened) = open.await.map_err(|e| Error::Index(e.to_string()))??;
-        if let Opened::New(generation) = opened {
-            store.start_generation(generation).await?;
+    /// Compares the index with the store and brings it and the graph up to what the store has. An index of which the store
+    /// knows nothing is emptied: it may be of other articles.
+    pub async fn start(&self) -> Result<(), Error> {
+        let turn = self.order.lock().await;
+        if !self.stay().await? {
+            self.started.store(false, Ordering::Release);
+            let generation = self.clock.new_id();
+            self.index.restart(generation).await?;
+            self.store.start_generation(generation, self.clock.now()).await?;
         }
-        let this = Knowledge::new(store, Arc::new(index), graph, clock);
-        let count = this.reconcile().await?;
+        drop(turn);
+        let count = self.catch_up().await?;
         if count > 0 {
             tracing::info!(articles = count, "the search index was brought up to the articles");
         }
-        this.build_graph().await?;
-        Ok(this)
+        let _turn = self.order.lock().await;
+        self.build_graph().await?;
+        self.started.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Says that this index is in use, and forgets those that are not. False if this one was forgotten itself: it has to
+    /// start again.
+    pub async fn stay(&self) -> Result<bool, Error> {
+        let now = self.clock.now();
+        let known = self.store.resume_generation(self.index.generation().await?, now).await?;
+        if let Ok(since) = now.checked_sub(UNUSED) {
+            self.store.forget_generations(since).await?;
+        }
+        Ok(known)
+    }
+
+    fn ready(&self) -> Result<(), Error> {
+        if self.started.load(Ordering::Acquire) { Ok(()) } else { Err(Error::Starting) }
     }
 
     /// Does all of it, or nothing; it can be found when this returns.
@@ -118,9 +134,9 @@ impl Knowledge {
         if writes.is_empty() {
             return Ok(vec![]);
         }
+        self.ready()?;
         self.in_order(async move |this| {
             let articles = this.store.write(org, By { actor, now: this.clock.now() }, writes).await?;
-            this.dirty.store(true, Ordering::Release);
             let current = articles.iter().filter(|a| a.current).map(|a| (org, a.clone())).collect();
             this.publish(current, vec![]).await?;
             Ok(articles)
@@ -129,7 +145,7 @@ impl Knowledge {
     }
 
     /// Runs a change of store, graph and index. One at a time: two changes of an article must not reach the index in another
-    /// order than the store. To its end even if the caller has left: the index must not stay behind.
+    /// order than the store. To its end even if the caller has left: the index should not stay behind.
     async fn in_order<T: Send + 'static, F>(&self, change: impl FnOnce(Knowledge) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
@@ -138,13 +154,7 @@ impl Knowledge {
         let change = change(self.clone());
         let run = async move {
             let _turn = this.order.lock().await;
-            if this.dirty.load(Ordering::Acquire) {
-                // An earlier change reached the store only.
-                this.reconcile().await?;
-            }
-            let done = change.await?;
-            this.dirty.store(false, Ordering::Release);
-            Ok(done)
+            change.await
         };
         // The request's context goes along: its trace is this change's.
         let context = switchboard_runtime::Context::current();
@@ -177,11 +187,11 @@ impl Knowledge {
 
     /// Archives an article: it is not found any more when this returns. Twice is fine.
     pub async fn delete(&self, org: Uuid, actor: Uuid, id: Uuid) -> Result<(), Error> {
+        self.ready()?;
         self.in_order(async move |this| {
             if !this.store.archive(org, By { actor, now: this.clock.now() }, id).await? {
                 return Err(Error::NotFound);
             }
-            this.dirty.store(true, Ordering::Release);
             this.publish(vec![], vec![(org, id)]).await
         })
         .await
@@ -223,6 +233,7 @@ impl Knowledge {
 
     /// The passages that answer a question best, one per article; none if the question is about something else.
     pub async fn search(&self, org: Uuid, question: &Question) -> Result<Vec<Answer>, Error> {
+        self.ready()?;
         let (linked, text) = self.errors(org, question).await?;
         let concepts = analysis::concepts(&text, &question.language);
         if concepts.iter().all(|c| c.filler) && linked.is_empty() {
@@ -306,29 +317,29 @@ impl Knowledge {
             done.push(Behind { org, id, wanted: None });
         }
         self.index.apply(changes).await?;
-        self.store.mark_indexed(&done).await
+        self.store.mark_indexed(self.index.generation().await?, &done).await
     }
 
-    /// Brings the index up to the store: what a crash or a failure between the two left undone. How many articles it were.
-    async fn reconcile(&self) -> Result<usize, Error> {
+    /// Brings index and graph up to the store: what another replica wrote, and what a crash or a failure between store and
+    /// index left undone. How many articles it were.
+    pub async fn catch_up(&self) -> Result<usize, Error> {
+        let generation = self.index.generation().await?;
         let mut count = 0;
         loop {
-            let behind = self.store.behind(BATCH).await?;
+            // Batch by batch: who writes meanwhile need not wait for all of it.
+            let _turn = self.order.lock().await;
+            let behind = self.store.behind(generation, BATCH).await?;
             if behind.is_empty() {
                 return Ok(count);
             }
-            let (mut current, mut archived) = (vec![], vec![]);
-            for one in &behind {
-                let article = match one.wanted {
-                    Some(version) => self.store.get(one.org, one.id, Some(version)).await?,
-                    None => None,
-                };
-                match article {
-                    Some(article) => current.push((one.org, article)),
-                    None => archived.push((one.org, one.id)),
-                }
+            let (mut current, mut gone) = (vec![], vec![]);
+            for same in behind.chunk_by(|one, other| one.org == other.org) {
+                let (org, ids) = (same[0].org, same.iter().map(|one| one.id).collect::<Vec<_>>());
+                let articles = self.store.current(org, &ids).await?;
+                gone.extend(ids.into_iter().filter(|id| articles.iter().all(|a| a.id != *id)).map(|id| (org, id)));
+                current.extend(articles.into_iter().map(|article| (org, article)));
             }
-            self.publish(current, archived).await?;
+            self.publish(current, gone).await?;
             count += behind.len();
         }
     }

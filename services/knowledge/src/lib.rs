@@ -19,6 +19,7 @@ pub mod error;
 pub mod graph;
 mod grpc;
 pub mod index;
+pub mod keep;
 pub mod knowledge;
 pub mod markdown;
 pub mod parse;
@@ -30,27 +31,31 @@ pub use config::Config;
 pub use demo::import_demo;
 pub use knowledge::Knowledge;
 pub use parse::{ParseError, parse_article};
+pub use store::MIGRATIONS;
 
-/// Serves until `shutdown`.
+/// Serves until `shutdown`. It comes up also while its store is not there, and says so.
 pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shutdown) -> Result<(), StartError> {
-    let store = Arc::new(store::sqlite::SqliteStore::open(&config.data).await?);
-    let failed = |e: error::Error| StartError::Other(format!("knowledge: {e}"));
+    let (store, condition) = store::open(&config.ledger).await?;
+    let (folder, generation) = (config.index, host.clock.new_id());
+    let index = tokio::task::spawn_blocking(move || index::tantivy::TantivyIndex::open(&folder, generation));
+    let index = index.await.map_err(|e| StartError::Other(format!("knowledge: {e}")))?;
+    let index = Arc::new(index.map_err(|e| StartError::Other(format!("knowledge: {e}")))?);
     let graph = Arc::new(graph::embedded::EmbeddedGraph::default());
-    let knowledge = Knowledge::open(store.clone(), &config.index, graph, host.clock.clone()).await.map_err(failed)?;
-    if let Some(org) = config.demo_org.filter(|_| config.demo) {
-        let count = import_demo(&knowledge, org).await.map_err(failed)?;
-        if count > 0 {
-            tracing::info!(articles = count, "demo articles imported");
-        }
-    }
+    let knowledge = Knowledge::new(store.clone(), index, graph, host.clock.clone());
+    let (reporter, ready) = Condition::new("the search index is being brought up to the articles");
+    let demo = config.demo_org.filter(|_| config.demo);
+    let keep = keep::keep(knowledge.clone(), demo, condition.clone(), host.clock.clone(), reporter);
     let served = server::Served {
         routes: Routes::new(KnowledgeServiceServer::new(grpc::Grpc { knowledge })),
         services: &["switchboard.knowledge.v1.KnowledgeService"],
         public: &[],
         verifier: host.verifier()?,
-        condition: Condition::well(),
+        condition: condition.and(ready),
     };
-    let result = server::serve(served, &host, listener, shutdown).await;
+    let result = tokio::select! {
+        result = server::serve(served, &host, listener, shutdown) => result,
+        () = keep => Ok(()),
+    };
     store.close().await;
     result
 }

@@ -1,7 +1,7 @@
-//! The settings of notification: none of its own yet; where the data folder is, every process knows.
+//! The settings of notification: none of its own yet; where stores and files are, every process knows.
 use std::path::PathBuf;
 
-use switchboard_runtime::{Key, Settings, SettingsError};
+use switchboard_runtime::{Key, Settings, SettingsError, stores::Ledger, vault::Vault};
 
 /// What can be set.
 pub const KEYS: &[Key] = &[];
@@ -9,13 +9,19 @@ pub const KEYS: &[Key] = &[];
 /// The settings, read.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the store is kept, and the outbox beneath it.
+    /// Where deliveries are kept.
+    pub ledger: Ledger,
+    /// What wraps the keys of indexes.
+    pub vault: Vault,
+    /// The outbox is beneath it.
     pub data: PathBuf,
 }
 
 impl Config {
     /// Reads the settings.
     pub fn read(settings: &Settings) -> Result<Self, SettingsError> {
-        Ok(Config { data: settings.text("data").into() })
+        let ledger = Ledger::read(settings)?;
+        let vault = Vault::read(settings, &ledger)?;
+        Ok(Config { ledger, vault, data: settings.text("data").into() })
     }
 }

@@ -1,18 +1,19 @@
 //! Notification by gRPC: conversions and checks of what comes in, nothing else.
 use std::sync::Arc;
 
+use serde_json::json;
 use switchboard_proto::{
     convert,
     notification::v1::{self as pb, notification_service_server::NotificationService, send_request::Content},
 };
-use switchboard_runtime::{Caller, Fault, caller::STAFF, page, validate::Check};
+use switchboard_runtime::{Caller, Fault, Role, caller::STAFF, page, validate::Check};
 use tonic::{Request, Response, Status};
 
 use crate::{
     email::{is_address, is_one_line},
     message::{Delivery, Message},
     sender::Sender,
-    store::Position,
+    store::{Person, Position},
 };
 
 /// The gRPC side of [`Sender`].
@@ -32,6 +33,10 @@ const CHANNEL: usize = 80;
 const EVENT_TYPE: usize = 100;
 /// Largest payload in bytes.
 const PAYLOAD: usize = 256 * 1024;
+/// Most addresses of one person.
+const EMAILS: usize = 100;
+/// Who may export and erase a person: conversation, for an admin's order or with a token of its own.
+const KEEPERS: &[Role] = &[Role::Admin, Role::Service];
 
 fn delivery(delivery: Delivery) -> pb::Delivery {
     pb::Delivery {
@@ -94,9 +99,10 @@ impl NotificationService for Grpc {
         let mut check = Check::new();
         check.text("idempotency_key", &request.idempotency_key, 1, KEY);
         let content = check.required("content", request.content).map(|content| message(content, &mut check));
+        let user = (!request.user_id.is_empty()).then(|| check.uuid("user_id", &request.user_id));
         check.done()?;
         let message = content.ok_or_else(|| Fault::field("content", "is required"))?;
-        let sent = self.0.send(caller.org, &request.idempotency_key, &message).await.map_err(Fault::from)?;
+        let sent = self.0.send(caller.org, &request.idempotency_key, &message, user).await.map_err(Fault::from)?;
         let answer = pb::SendResponse { delivery: Some(delivery(sent.delivery)), repeated_key: sent.repeated };
         Ok(Response::new(answer))
     }
@@ -116,4 +122,53 @@ impl NotificationService for Grpc {
         let deliveries = found.into_iter().map(delivery).collect();
         Ok(Response::new(pb::ListDeliveriesResponse { deliveries, next_page_token: next.unwrap_or_default() }))
     }
+
+    async fn export_person(
+        &self,
+        request: Request<pb::ExportPersonRequest>,
+    ) -> Result<Response<pb::ExportPersonResponse>, Status> {
+        let caller = Caller::with_role(KEEPERS)?;
+        let pb::ExportPersonRequest { user_id, emails } = request.into_inner();
+        let person = person(&user_id, emails)?;
+        let export = self.0.export(caller.org, &person).await.map_err(Fault::from)?;
+        let deliveries: Vec<_> = export
+            .into_iter()
+            .map(|(delivery, text)| {
+                json!({
+                    "id": delivery.id.to_string(),
+                    "kind": delivery.kind.name(),
+                    "status": delivery.status.name(),
+                    "transport": delivery.transport,
+                    "create_time": delivery.created.to_string(),
+                    "text": text,
+                })
+            })
+            .collect();
+        let members = [("deliveries".to_owned(), deliveries.into())].into_iter().collect();
+        Ok(Response::new(pb::ExportPersonResponse { person: Some(convert::to_struct(&members)) }))
+    }
+
+    async fn erase_person(
+        &self,
+        request: Request<pb::ErasePersonRequest>,
+    ) -> Result<Response<pb::ErasePersonResponse>, Status> {
+        let caller = Caller::with_role(KEEPERS)?;
+        let pb::ErasePersonRequest { user_id, emails } = request.into_inner();
+        let person = person(&user_id, emails)?;
+        let erased = self.0.erase(caller.org, &person).await.map_err(Fault::from)?;
+        Ok(Response::new(pb::ErasePersonResponse { deliveries: erased.deliveries, texts: erased.texts }))
+    }
+}
+
+fn person(user_id: &str, emails: Vec<String>) -> Result<Person, Fault> {
+    let mut check = Check::new();
+    let user = check.uuid("user_id", user_id);
+    if emails.len() > EMAILS {
+        check.fail("emails", format!("must be at most {EMAILS}"));
+    }
+    if !emails.iter().all(|email| is_address(email)) {
+        check.fail("emails", "must be email addresses, each at most 254 characters");
+    }
+    check.done()?;
+    Ok(Person { user: Some(user), emails })
 }

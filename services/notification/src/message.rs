@@ -42,6 +42,14 @@ impl Message {
             Message::Webhook { .. } => Kind::Webhook,
         }
     }
+
+    /// The address of the one person whom it goes to.
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Message::Email { to, .. } => Some(to),
+            Message::Slack { .. } | Message::Webhook { .. } => None,
+        }
+    }
 }
 
 macro_rules! named {

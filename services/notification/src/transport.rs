@@ -20,6 +20,7 @@ pub struct Undelivered(#[from] pub Box<dyn StdError + Send + Sync>);
 /// - What was delivered is found, and nothing else is.
 /// - Delivered twice under one organization and key it is there once.
 /// - A delivery that was cut off is either whole at the target or not there.
+/// - What was removed is not found, nor any piece of it.
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// `file`, `smtp`, `http`.
@@ -30,4 +31,10 @@ pub trait Transport: Send + Sync {
 
     /// Hands it to the target.
     async fn deliver(&self, delivery: &Delivery, message: &Message) -> Result<(), Undelivered>;
+
+    /// What was said, if the target keeps it where we can read it.
+    async fn read(&self, delivery: &Delivery) -> Result<Option<String>, Undelivered>;
+
+    /// Takes back what was said, if the target keeps it where we can. True if there was something.
+    async fn remove(&self, delivery: &Delivery) -> Result<bool, Undelivered>;
 }

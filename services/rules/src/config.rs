@@ -1,7 +1,7 @@
 //! Settings of the service.
 use std::path::PathBuf;
 
-use switchboard_runtime::{Key, Settings, SettingsError};
+use switchboard_runtime::{Key, Settings, SettingsError, stores::Ledger};
 
 /// The documented keys.
 pub const KEYS: &[Key] = &[Key::new(
@@ -14,8 +14,8 @@ pub const KEYS: &[Key] = &[Key::new(
 /// What the service reads from its settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the embedded store lies.
-    pub data: PathBuf,
+    /// Where activations are kept.
+    pub ledger: Ledger,
     /// The bundle's folder; none for the built-in one.
     pub bundle: Option<PathBuf>,
 }
@@ -25,6 +25,6 @@ impl Config {
     pub fn read(settings: &Settings) -> Result<Self, SettingsError> {
         let bundle = settings.text("rules.bundle");
         let bundle = (!bundle.is_empty()).then(|| PathBuf::from(bundle));
-        Ok(Config { data: settings.text("data").into(), bundle })
+        Ok(Config { ledger: Ledger::read(settings)?, bundle })
     }
 }

@@ -8,6 +8,7 @@ use switchboard_proto::{
     types::v1 as types,
 };
 use switchboard_runtime::{Caller, Clock, Fault, validate::Check};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -22,8 +23,16 @@ use crate::{
 const MAX_TEXT: usize = 50_000;
 
 pub(crate) struct Rules {
-    pub(crate) bundle: Arc<Bundle>,
+    /// The bundle that decides; another one may from one call to the next.
+    pub(crate) bundle: watch::Receiver<Arc<Bundle>>,
     pub(crate) clock: Clock,
+}
+
+impl Rules {
+    /// One bundle for a whole call.
+    fn bundle(&self) -> Arc<Bundle> {
+        self.bundle.borrow().clone()
+    }
 }
 
 #[tonic::async_trait]
@@ -33,8 +42,9 @@ impl RulesService for Rules {
         let request = request.into_inner();
         let turn = turn(request.signals, request.facts, None)?;
         let state = request.flow.map(state).unwrap_or_default();
-        let decision = self.bundle.decide(&turn, &state).map_err(Fault::from)?;
-        Ok(Response::new(decided(decision, &self.bundle.version)))
+        let bundle = self.bundle();
+        let decision = bundle.decide(&turn, &state).map_err(Fault::from)?;
+        Ok(Response::new(decided(decision, &bundle.version)))
     }
 
     async fn evaluate_rules(
@@ -55,11 +65,12 @@ impl RulesService for Rules {
             }
         };
         let turn = turn(request.signals, request.facts, Some(self.clock.now()))?;
-        let tested = self.bundle.test(&self.bundle.view(&turn, ""), Some(kind)).map_err(Fault::from)?;
+        let bundle = self.bundle();
+        let tested = bundle.test(&bundle.view(&turn, ""), Some(kind)).map_err(Fault::from)?;
         Ok(Response::new(pb::EvaluateRulesResponse {
             fired: tested.fired().into_iter().map(fired).collect(),
             near: tested.near.into_iter().map(fired).collect(),
-            policy_version: self.bundle.version.clone(),
+            policy_version: bundle.version.clone(),
         }))
     }
 
@@ -70,7 +81,7 @@ impl RulesService for Rules {
         Caller::current()?;
         let request = request.into_inner();
         let turn = turn(request.signals, request.facts, Some(self.clock.now()))?;
-        let handoff = self.bundle.handoff(&turn).map_err(Fault::from)?;
+        let handoff = self.bundle().handoff(&turn).map_err(Fault::from)?;
         Ok(Response::new(match handoff {
             Some((reason, route)) => pb::ShouldEscalateResponse { escalate: true, reason, route: Some(routed(route)) },
             None => pb::ShouldEscalateResponse::default(),
@@ -97,7 +108,7 @@ impl RulesService for Rules {
         };
         let now = time(&mut check, "now", request.now.as_ref(), Some(self.clock.now()));
         check.done()?;
-        let route = self.bundle.routing.route(&request.ticket_category, priority, tier(request.customer_tier()), now);
+        let route = self.bundle().routing.route(&request.ticket_category, priority, tier(request.customer_tier()), now);
         Ok(Response::new(pb::DetermineRoutingResponse { route: Some(routed(route)) }))
     }
 
@@ -106,13 +117,14 @@ impl RulesService for Rules {
         _: Request<pb::GetActivePolicyRequest>,
     ) -> Result<Response<pb::GetActivePolicyResponse>, Status> {
         Caller::current()?;
+        let bundle = self.bundle();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(Response::new(pb::GetActivePolicyResponse {
-            policy_version: self.bundle.version.clone(),
-            name: self.bundle.name.clone(),
-            rules: count(self.bundle.rules.len()),
-            routes: count(self.bundle.routing.routes.len()),
-            flows: count(self.bundle.flows.len()),
+            policy_version: bundle.version.clone(),
+            name: bundle.name.clone(),
+            rules: count(bundle.rules.len()),
+            routes: count(bundle.routing.routes.len()),
+            flows: count(bundle.flows.len()),
         }))
     }
 }

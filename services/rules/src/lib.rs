@@ -8,7 +8,7 @@
 //! - [`bundle`]: YAML files, checked, compiled, and proven by their own examples.
 //! - [`expr`], `compile`, [`eval`]: conditions in CEL. [`facts`]: what they can ask about.
 //! - [`decide`]: the order of a decision. [`flow`]: guided dialogues. [`routing`], [`calendar`]: hand-offs and deadlines.
-//! - [`store`]: which bundle decided when.
+//! - [`store`]: which bundle decided when. `keep`: what another replica activates decides here too.
 pub mod bundle;
 pub mod calendar;
 mod compile;
@@ -20,6 +20,7 @@ pub mod expr;
 pub mod facts;
 pub mod flow;
 mod grpc;
+mod keep;
 pub mod routing;
 pub mod store;
 pub mod suggest;
@@ -29,12 +30,15 @@ use std::sync::Arc;
 
 use bundle::{Bundle, BundleError, Files};
 use config::Config;
-use store::{Activation, INSTALLATION, SqliteStore, Store as _};
+use keep::Keeper;
+pub use store::MIGRATIONS;
 use switchboard_proto::rules::v1::rules_service_server::RulesServiceServer;
 use switchboard_runtime::{Condition, Host, Listener, SettingsError, Shutdown, StartError, server};
+use tokio::sync::watch;
 use tonic::service::Routes;
 
-/// Loads the bundle, notes that it decides from now on, and serves until `shutdown`.
+/// Loads the bundle, notes that it decides from now on, and serves until `shutdown`. It decides also while its store is not
+/// there, and says so.
 pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shutdown) -> Result<(), StartError> {
     let loaded = || {
         let files = config.bundle.as_deref().map_or_else(|| Ok(Files::demo()), Files::read)?;
@@ -45,22 +49,22 @@ pub async fn serve(config: Config, host: Host, listener: Listener, shutdown: Shu
             config.bundle.as_ref().map_or_else(|| "the built-in bundle".to_owned(), |f| f.display().to_string());
         SettingsError(format!("setting `rules.bundle` ({folder}): {e}"))
     })?;
-    let store = SqliteStore::open(&config.data).await?;
-    let activation = Activation {
-        version: bundle.version.clone(),
-        name: bundle.name.clone(),
-        activated_at: host.clock.now(),
-        files,
-    };
-    let new = store.activate(INSTALLATION, &activation).await.map_err(|e| StartError::Other(e.to_string()))?;
-    tracing::info!(policy_version = bundle.version, policy = bundle.name, new, "policy active");
-    let handler = grpc::Rules { bundle: Arc::new(bundle), clock: host.clock.clone() };
+    let (store, condition) = store::open(&config.ledger).await?;
+    let (deciding, bundle) = watch::channel(Arc::new(bundle));
+    let (ready, noted) = Condition::new("it is not noted yet which policy is active");
+    let clock = host.clock.clone();
+    let keeper = Keeper { store: store.clone(), condition: condition.clone(), clock: clock.clone(), deciding, ready };
     let served = server::Served {
-        routes: Routes::new(RulesServiceServer::new(handler)),
+        routes: Routes::new(RulesServiceServer::new(grpc::Rules { bundle, clock })),
         services: &["switchboard.rules.v1.RulesService"],
         public: &[],
         verifier: host.verifier()?,
-        condition: Condition::well(),
+        condition: condition.and(noted),
     };
-    server::serve(served, &host, listener, shutdown).await
+    let result = tokio::select! {
+        result = server::serve(served, &host, listener, shutdown) => result,
+        () = keeper.keep(files) => Ok(()),
+    };
+    store.close().await;
+    result
 }

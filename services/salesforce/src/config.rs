@@ -1,7 +1,5 @@
 //! The settings of this service.
-use std::path::PathBuf;
-
-use switchboard_runtime::{Key, Settings, SettingsError};
+use switchboard_runtime::{Key, Settings, SettingsError, stores::Ledger, vault::Vault};
 
 /// What can be set.
 pub const KEYS: &[Key] = &[Key::new(
@@ -15,8 +13,10 @@ pub const KEYS: &[Key] = &[Key::new(
 /// The settings as read.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Folder of the embedded org's file.
-    pub data: PathBuf,
+    /// Where the embedded org is kept.
+    pub ledger: Ledger,
+    /// What seals its people's data.
+    pub vault: Vault,
     /// Whether a new organization gets demo records.
     pub demo: bool,
 }
@@ -24,6 +24,8 @@ pub struct Config {
 impl Config {
     /// Reads them.
     pub fn read(settings: &Settings) -> Result<Self, SettingsError> {
-        Ok(Config { data: settings.text("data").into(), demo: settings.flag("salesforce.demo")? })
+        let ledger = Ledger::read(settings)?;
+        let vault = Vault::read(settings, &ledger)?;
+        Ok(Config { ledger, vault, demo: settings.flag("salesforce.demo")? })
     }
 }

@@ -1,5 +1,5 @@
 //! What can go wrong with a record.
-use switchboard_runtime::{Fault, Reason, sqlite};
+use switchboard_runtime::{Fault, Reason, postgres, vault::VaultError};
 
 /// Why the org refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +19,11 @@ pub enum Error {
     #[error("the cursor was not given by this org")]
     BadCursor,
     /// The store failed.
-    #[error("the embedded org's file failed: {0}")]
+    #[error("the store failed")]
     Store(#[from] sqlx::Error),
+    /// A sealed column does not open, or its key does not.
+    #[error("a record does not open")]
+    Sealed(#[from] VaultError),
 }
 
 impl From<Error> for Fault {
@@ -31,7 +34,11 @@ impl From<Error> for Fault {
             }
             Error::UnknownContact => Fault::field("case.contact_id", "names no contact of this organization"),
             Error::BadCursor => Fault::field("cursor", "is not one that this service gave; start again without it"),
-            Error::Store(e) => sqlite::fault(e),
+            Error::Store(e) => postgres::fault(e),
+            // The log says which master key is missing.
+            Error::Sealed(e) => {
+                Fault::new(Reason::StoreFailed, "The data store is not available right now. Try again.").with_source(e)
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! proto ↔ domain.
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
 use switchboard_proto::{
     convert,
     salesforce::v1 as pb,
@@ -9,13 +10,14 @@ use switchboard_proto::{
     },
     types::v1 as types,
 };
-use switchboard_runtime::{Caller, Fault, validate::Check};
+use switchboard_runtime::{Caller, Fault, Role, validate::Check};
 use tonic::{Request, Response, Status as GrpcStatus};
 
 use crate::{
     id,
     org::{
-        Case, CaseChange, CaseKey, Change, Comment, Contact, ContactChange, ContactKey, Order, Org, Priority, Status,
+        Case, CaseChange, CaseKey, Change, Comment, Contact, ContactChange, ContactKey, Export, Order, Org, Person,
+        Priority, Status,
     },
 };
 
@@ -27,6 +29,10 @@ const DESCRIPTION: usize = 32_000;
 const COMMENT: usize = 4_000;
 /// Changes in an answer if none are asked for, and at most.
 const CHANGES: (u32, u32) = (100, 500);
+/// Most addresses of one person.
+const EMAILS: usize = 100;
+/// Who may export and erase a person: conversation, for an admin's order or with a token of its own.
+const KEEPERS: &[Role] = &[Role::Admin, Role::Service];
 
 pub(crate) struct Service<O> {
     pub(crate) org: Arc<O>,
@@ -150,6 +156,67 @@ impl<O: Org + 'static> SalesforceService for Service<O> {
         let items = changes.items.into_iter().map(to_change).collect();
         Ok(Response::new(pb::WatchChangesResponse { changes: items, next_cursor: changes.next }))
     }
+
+    async fn export_person(
+        &self,
+        request: Request<pb::ExportPersonRequest>,
+    ) -> Result<Response<pb::ExportPersonResponse>, GrpcStatus> {
+        let caller = Caller::with_role(KEEPERS)?;
+        let pb::ExportPersonRequest { external_id, emails } = request.into_inner();
+        let person = person(external_id, emails)?;
+        let export = self.org.export_person(caller.org, &person).await.map_err(Fault::from)?;
+        Ok(Response::new(pb::ExportPersonResponse { person: Some(convert::to_struct(&to_json(export))) }))
+    }
+
+    async fn erase_person(
+        &self,
+        request: Request<pb::ErasePersonRequest>,
+    ) -> Result<Response<pb::ErasePersonResponse>, GrpcStatus> {
+        let caller = Caller::with_role(KEEPERS)?;
+        let pb::ErasePersonRequest { external_id, emails } = request.into_inner();
+        let person = person(external_id, emails)?;
+        let erased = self.org.erase_person(caller.org, &person).await.map_err(Fault::from)?;
+        let (contacts, cases, comments) = (erased.contacts, erased.cases, erased.comments);
+        Ok(Response::new(pb::ErasePersonResponse { contacts, cases, comments }))
+    }
+}
+
+fn person(external_id: String, emails: Vec<String>) -> Result<Person, Fault> {
+    let mut check = Check::new();
+    check.text("external_id", &external_id, 1, SHORT);
+    if emails.len() > EMAILS {
+        check.fail("emails", format!("must be at most {EMAILS}"));
+    }
+    for email in &emails {
+        check.text("emails", email, 1, SHORT);
+    }
+    check.done()?;
+    Ok(Person { external_id, emails })
+}
+
+/// An export as the person reads it.
+fn to_json(export: Export) -> Map<String, Value> {
+    let contacts = export.contacts.into_iter().map(|c| {
+        json!({ "id": c.id, "external_id": c.external_id, "email": c.email, "name": c.name, "account_name": c.account_name })
+    });
+    let comment = |c: Comment| json!({ "author": c.author, "body": c.body, "create_time": c.created.to_string() });
+    let cases = export.cases.into_iter().map(|(case, comments)| {
+        json!({
+            "id": case.id,
+            "case_number": case.number,
+            "subject": case.subject,
+            "description": case.description,
+            "status": case.status.name(),
+            "priority": case.priority.name(),
+            "origin": case.origin,
+            "queue": case.queue,
+            "create_time": case.created.to_string(),
+            "update_time": case.updated.to_string(),
+            "comments": comments.into_iter().map(comment).collect::<Vec<_>>(),
+        })
+    });
+    let (contacts, cases) = (contacts.collect::<Vec<_>>(), cases.collect::<Vec<_>>());
+    Map::from_iter([("contacts".to_owned(), contacts.into()), ("cases".to_owned(), cases.into())])
 }
 
 fn case_change(check: &mut Check, case: pb::Case) -> CaseChange {

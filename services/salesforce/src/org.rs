@@ -212,6 +212,35 @@ pub struct Written<T> {
     pub created: bool,
 }
 
+/// Whom an export or an erasure is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Person {
+    /// Our own id of their contact: the user's.
+    pub external_id: String,
+    /// Their addresses, any case: a contact with one of them is theirs, unless it is another user's.
+    pub emails: Vec<String>,
+}
+
+/// All that the org has of a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Export {
+    /// Their contacts.
+    pub contacts: Vec<Contact>,
+    /// The cases of these, each with its comments, by number.
+    pub cases: Vec<(Case, Vec<Comment>)>,
+}
+
+/// What an erasure found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Contacts that were removed.
+    pub contacts: u32,
+    /// Cases that lost their words and their contact.
+    pub cases: u32,
+    /// Comments that lost their words.
+    pub comments: u32,
+}
+
 /// Something that a person did in the org.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -243,7 +272,9 @@ pub struct Changes {
 /// - a key that no record has is [`Error::NotFound`];
 /// - an organization sees and changes its own records only, whatever the keys of another are;
 /// - a contact that is known by email address is adopted, not doubled;
-/// - changes come oldest first, each once per cursor, and never one of our own writes.
+/// - changes come oldest first, each once per cursor, and never one of our own writes;
+/// - a person's words are exported while they are there, and after an erasure nowhere, while their cases keep id, number and
+///   external id; nobody else loses anything, and erasing again finds nothing.
 #[async_trait]
 pub trait Org: Send + Sync {
     /// Makes or changes the case with this external id.
@@ -278,6 +309,12 @@ pub trait Org: Send + Sync {
 
     /// What people changed after a cursor; an empty cursor is the start.
     async fn changes(&self, org: Uuid, cursor: &str, limit: u32) -> Result<Changes, Error>;
+
+    /// All that the org has of a person.
+    async fn export_person(&self, org: Uuid, person: &Person) -> Result<Export, Error>;
+
+    /// Removes a person's contacts and empties their cases and comments.
+    async fn erase_person(&self, org: Uuid, person: &Person) -> Result<Erased, Error>;
 }
 
 /// What people do in the org by hand, which [`Org::changes`] then tells. A real org has Salesforce's own pages for it.

@@ -18,4 +18,5 @@ mod stack;
 mod token;
 mod up;
 
+pub use migrate::OWNERS;
 pub use stack::{Stack, StackConfig, Transport};

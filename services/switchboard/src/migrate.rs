@@ -1,17 +1,29 @@
-//! `switchboard migrate`: brings every embedded store to the newest migration, or checks that it is there.
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+//! `switchboard migrate`: brings every owner's part of the ledger to the newest migration, or checks that it is there.
+use std::{path::Path, process::ExitCode};
 
 use sqlx::{Connection as _, Row as _, SqliteConnection, migrate::Migrator, sqlite::SqliteConnectOptions};
-use switchboard_runtime::{Settings, sqlite::Sqlite, telemetry};
+use switchboard_runtime::{
+    StartError, postgres,
+    sqlite::OpenError,
+    stores::{Ledger, Migrations},
+    telemetry,
+};
 
 use crate::{
     failure::{FAILED, Failure},
     out,
     settings::Sources,
 };
+
+/// Who keeps state, each with its migrations.
+pub const OWNERS: [Migrations; 6] = [
+    switchboard_identity::MIGRATIONS,
+    switchboard_conversation::MIGRATIONS,
+    switchboard_knowledge::MIGRATIONS,
+    switchboard_rules::MIGRATIONS,
+    switchboard_salesforce::MIGRATIONS,
+    switchboard_notification::MIGRATIONS,
+];
 
 /// Arguments of `switchboard migrate`.
 #[derive(clap::Args)]
@@ -23,65 +35,31 @@ pub(crate) struct Args {
     sources: Sources,
 }
 
-struct Store {
-    owner: &'static str,
-    folder: PathBuf,
-    migrations: Migrator,
-}
-
-fn stores(settings: &Settings) -> Result<Vec<Store>, Failure> {
-    let store = |owner, folder, migrations| Store { owner, folder, migrations };
-    Ok(vec![
-        store(
-            "identity",
-            switchboard_identity::config::Config::read(settings)?.data,
-            sqlx::migrate!("../../migrations/identity/sqlite"),
-        ),
-        store("conversation", settings.text("data").into(), sqlx::migrate!("../../migrations/conversation/sqlite")),
-        store(
-            "knowledge",
-            switchboard_knowledge::config::Config::read(settings)?.data,
-            sqlx::migrate!("../../migrations/knowledge/sqlite"),
-        ),
-        store(
-            "rules",
-            switchboard_rules::config::Config::read(settings)?.data,
-            sqlx::migrate!("../../migrations/rules/sqlite"),
-        ),
-        store(
-            "salesforce",
-            switchboard_salesforce::config::Config::read(settings)?.data,
-            sqlx::migrate!("../../migrations/salesforce/sqlite"),
-        ),
-        store(
-            "notification",
-            switchboard_notification::config::Config::read(settings)?.data,
-            sqlx::migrate!("../../migrations/notification/sqlite"),
-        ),
-    ])
-}
-
 pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
     let settings = args.sources.load(&[])?;
     telemetry::init(&settings)?;
+    let ledger = Ledger::read(&settings)?;
     let mut current = true;
-    for store in stores(&settings)? {
-        let newest = store.migrations.iter().map(|m| m.version).max().unwrap_or_default();
-        let file = store.folder.join(format!("{}.db", store.owner));
-        if args.check {
-            let missing = missing(&file, &store.migrations).await?;
-            current &= missing.is_empty();
-            let state = if missing.is_empty() {
-                format!("current at {newest}")
-            } else {
-                format!("missing {}", missing.join(", "))
+    for owner in OWNERS {
+        let (place, migrations) = match &ledger {
+            Ledger::Sqlite(folder) => (folder.join(format!("{}.db", owner.owner)).display().to_string(), owner.sqlite),
+            Ledger::Postgres(_) => (format!("schema {}", owner.owner), owner.postgres),
+        };
+        let newest = migrations.iter().map(|m| m.version).max().unwrap_or_default();
+        let state = if args.check {
+            let missing = match &ledger {
+                Ledger::Sqlite(_) => missing(Path::new(&place), owner.sqlite).await?,
+                Ledger::Postgres(at) => {
+                    postgres::missing(at, owner.owner, owner.postgres).await.map_err(StartError::from)?
+                }
             };
-            out::line(format!("{:<13} {state}  ({})", store.owner, file.display()));
+            current &= missing.is_empty();
+            if missing.is_empty() { format!("current at {newest}") } else { format!("missing {}", missing.join(", ")) }
         } else {
-            let opened = Sqlite::open(&store.folder, store.owner, &store.migrations).await;
-            opened.map_err(switchboard_runtime::StartError::from)?.close().await;
-            out::line(format!("{:<13} at {newest}  ({})", store.owner, file.display()));
-        }
+            owner.apply(&ledger).await.map_err(StartError::from)?;
+            format!("at {newest}")
+        };
+        out::line(format!("{:<13} {state}  ({place})", owner.owner));
     }
     Ok(if current { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
@@ -106,8 +84,8 @@ async fn missing(file: &Path, migrations: &Migrator) -> Result<Vec<String>, Fail
     }
     connection.close().await.map_err(failed)?;
     if let Some(newer) = applied.iter().find(|v| !all.iter().any(|(version, _)| version == *v)) {
-        let error = switchboard_runtime::sqlite::OpenError::Newer { file: file.display().to_string(), version: *newer };
-        return Err(switchboard_runtime::StartError::from(error).into());
+        let error = OpenError::Newer { file: file.display().to_string(), version: *newer };
+        return Err(StartError::from(error).into());
     }
     Ok(all.into_iter().filter(|(version, _)| !applied.contains(version)).map(|(_, name)| name).collect())
 }

@@ -87,7 +87,7 @@ impl StackConfig {
         self
     }
 
-    fn settings(&self) -> Result<Settings, StartError> {
+    pub(crate) fn settings(&self) -> Result<Settings, StartError> {
         let mut flags = vec![("data", self.data.display().to_string())];
         flags.extend_from_slice(&self.overrides);
         Ok(Settings::load(&settings::tables(), self.file.as_deref(), self.env.iter().cloned(), &flags)?)
@@ -127,7 +127,7 @@ impl Stack {
         // Links in mails lead to where this very server listens, unless somebody says otherwise.
         settings.fill("edge.public_url", &url);
         let identity = switchboard_identity::config::Config::read(&settings)?;
-        let identity = Arc::new(Identity::open(&identity, config.clock.clone()).await?);
+        let identity = Arc::new(Identity::open_when_ready(&identity, config.clock.clone()).await?);
         let (mesh, mut listeners) = mesh(config.transport).await?;
         let metrics = Metrics::default();
         let mut stack = Stack {

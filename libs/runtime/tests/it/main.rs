@@ -1,5 +1,9 @@
 //! The layers, seen from both sides of a call, in process and over sockets.
 mod postgres;
+mod redis;
+mod roles;
+mod sqlite;
+mod tls;
 
 use std::{
     collections::BTreeMap,

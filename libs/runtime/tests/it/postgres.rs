@@ -10,12 +10,13 @@ use std::{
 use jiff::Timestamp;
 use sqlx::{SqlSafeStr as _, migrate::Migrator};
 use switchboard_runtime::{
-    Secret,
+    Reason, Secret,
     postgres::{self, Postgres, Time, code},
     stores::PostgresAt,
 };
 use switchboard_testkit::{
     cluster::{Cluster, Door},
+    disk::SmallDisk,
     servers::with_database,
 };
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
@@ -51,12 +52,14 @@ async fn until_ill(store: &Postgres, says: &str) {
 
 async fn write(store: &Postgres, org: Uuid, id: Uuid) -> Result<(), sqlx::Error> {
     let mut tx = store.tenant(org).await?;
-    sqlx::query("INSERT INTO notes (id, organization_id, body, created_at) VALUES ($1, $2, 'x', $3) ON CONFLICT DO NOTHING")
-        .bind(id)
-        .bind(org)
-        .bind(Time(Timestamp::UNIX_EPOCH))
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO notes (id, organization_id, body, created_at) VALUES ($1, $2, 'x', $3) ON CONFLICT DO NOTHING",
+    )
+    .bind(id)
+    .bind(org)
+    .bind(Time(Timestamp::UNIX_EPOCH))
+    .execute(&mut *tx)
+    .await?;
     tx.commit().await
 }
 
@@ -269,6 +272,34 @@ async fn a_paused_server_costs_time_only() {
     let hung = timeout(Duration::from_millis(300), write(&store, org, Uuid::now_v7())).await;
     assert!(hung.is_err() || hung.is_ok_and(|r| r.is_err()), "nothing is acknowledged by a server that stands still");
     cluster.signal("CONT");
+    writers.some().await;
+    let (acknowledged, _) = writers.end().await;
+    all_there(&store, org, acknowledged).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_and_loses_none_that_it_took() {
+    let Some(disk) = SmallDisk::mount(192) else { return };
+    let Some(cluster) = Cluster::start_in(disk.path()) else { return };
+    let store = open(&cluster.at(cluster.port)).await;
+    let writers = Writers::start(&store);
+    let org = writers.org;
+    writers.some().await;
+    disk.fill();
+    // A table that grows needs pages that are not there.
+    let mut tx = store.tenant(org).await.expect("reading and beginning need no disk");
+    let grow =
+        "INSERT INTO notes SELECT gen_random_uuid(), $1, repeat('x', 2000), now() FROM generate_series(1, 100000)";
+    let refused = sqlx::query(grow).bind(org).execute(&mut *tx).await.expect_err("there is no room");
+    drop(tx);
+    // Out of room for data, or for the log, which ends the server: both are told as what they are, a failed store.
+    assert_eq!(postgres::fault(refused).reason, Reason::StoreFailed);
+    disk.free();
+    if cluster.try_sql("SELECT 1").is_err() {
+        cluster.up();
+    }
+    until_well(&store).await;
     writers.some().await;
     let (acknowledged, _) = writers.end().await;
     all_there(&store, org, acknowledged).await;

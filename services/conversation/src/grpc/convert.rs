@@ -4,15 +4,17 @@
 use switchboard_proto::{conversation::v1 as pb, convert, events::v1 as ev, types::v1 as types};
 
 use crate::{
+    hub::Sign,
     machine::{Owner, Status},
     mind::to_priority,
     model::{
         Action, ActionStatus, Attachment, Citation, CitingAnswer, ContentType, Conversation, Draft, Effect, Entity,
         Escalation, Event, EventKind, Message, Note, Outcome, Resolution, Rung, Sender, Sentiment,
     },
+    store::{Erasure, ErasureStep},
 };
 
-fn opt(id: Option<uuid::Uuid>) -> String {
+pub(crate) fn opt(id: Option<uuid::Uuid>) -> String {
     id.map(|u| u.to_string()).unwrap_or_default()
 }
 
@@ -26,11 +28,34 @@ pub(crate) fn status(s: Status) -> ev::ConversationStatus {
     }
 }
 
-fn owner(o: Owner) -> ev::Owner {
+pub(crate) fn owner(o: Owner) -> ev::Owner {
     match o {
         Owner::Ai => ev::Owner::Ai,
         Owner::Human => ev::Owner::Human,
         Owner::None => ev::Owner::None,
+    }
+}
+
+pub(crate) fn channel(name: &str) -> types::Channel {
+    types::Channel::from_str_name(&format!("CHANNEL_{}", name.to_uppercase())).unwrap_or_default()
+}
+
+pub(crate) fn sender(s: Sender) -> ev::SenderType {
+    match s {
+        Sender::User => ev::SenderType::User,
+        Sender::AiAgent => ev::SenderType::AiAgent,
+        Sender::HumanAgent => ev::SenderType::HumanAgent,
+        Sender::System => ev::SenderType::System,
+    }
+}
+
+pub(crate) fn content_type(c: ContentType) -> ev::ContentType {
+    match c {
+        ContentType::Text => ev::ContentType::Text,
+        ContentType::Image => ev::ContentType::Image,
+        ContentType::File => ev::ContentType::File,
+        ContentType::Code => ev::ContentType::Code,
+        ContentType::ErrorLog => ev::ContentType::ErrorLog,
     }
 }
 
@@ -39,9 +64,7 @@ pub(crate) fn conversation(c: &Conversation) -> pb::Conversation {
         id: c.id.to_string(),
         user_id: c.user.to_string(),
         organization_id: c.org.to_string(),
-        channel: types::Channel::from_str_name(&format!("CHANNEL_{}", c.channel.to_uppercase()))
-            .unwrap_or_default()
-            .into(),
+        channel: channel(&c.channel).into(),
         status: status(c.status).into(),
         owner: owner(c.owner).into(),
         seq: c.seq,
@@ -159,7 +182,7 @@ fn action(a: &Action) -> types::Action {
     }
 }
 
-fn rung(r: Option<Rung>) -> types::Rung {
+pub(crate) fn rung(r: Option<Rung>) -> types::Rung {
     match r {
         None => types::Rung::Unspecified,
         Some(Rung::Primary) => types::Rung::Primary,
@@ -198,23 +221,10 @@ pub(crate) fn message(conversation: uuid::Uuid, m: &Message) -> ev::Message {
         id: m.id.to_string(),
         conversation_id: conversation.to_string(),
         seq: m.seq,
-        sender_type: match m.sender {
-            Sender::User => ev::SenderType::User,
-            Sender::AiAgent => ev::SenderType::AiAgent,
-            Sender::HumanAgent => ev::SenderType::HumanAgent,
-            Sender::System => ev::SenderType::System,
-        }
-        .into(),
+        sender_type: sender(m.sender).into(),
         sender_id: opt(m.sender_id),
         content: m.content.clone(),
-        content_type: match m.content_type {
-            ContentType::Text => ev::ContentType::Text,
-            ContentType::Image => ev::ContentType::Image,
-            ContentType::File => ev::ContentType::File,
-            ContentType::Code => ev::ContentType::Code,
-            ContentType::ErrorLog => ev::ContentType::ErrorLog,
-        }
-        .into(),
+        content_type: content_type(m.content_type).into(),
         attachments: m.attachments.iter().map(attachment).collect(),
         intent: m.analysis.intent.clone().unwrap_or_default(),
         intent_confidence: m.analysis.confidence.unwrap_or_default(),
@@ -291,5 +301,32 @@ pub(crate) fn effect(e: &Effect) -> pb::Effect {
         last_error: e.last_error.clone(),
         create_time: Some(convert::timestamp(e.created_at)),
         end_time: e.ended_at.map(convert::timestamp),
+    }
+}
+
+/// Somebody types or has read.
+pub fn presence(sign: Sign) -> pb::Presence {
+    pb::Presence { who: sign.who.name().to_owned(), typing: sign.typing, read_seq: sign.read_seq }
+}
+
+pub(crate) fn erasure(e: &Erasure) -> pb::Erasure {
+    let state =
+        |completed: bool| if completed { pb::ErasureState::Completed } else { pb::ErasureState::Running }.into();
+    let step = |s: &ErasureStep| pb::ErasureStep {
+        place: s.place.clone(),
+        state: state(s.completed_at.is_some()),
+        attempts: s.attempts,
+        last_error: s.last_error.clone(),
+        complete_time: s.completed_at.map(convert::timestamp),
+        removed: s.removed,
+    };
+    pb::Erasure {
+        id: e.id.to_string(),
+        user_id: e.user.to_string(),
+        state: state(e.completed_at.is_some()),
+        request_time: Some(convert::timestamp(e.requested_at)),
+        complete_time: e.completed_at.map(convert::timestamp),
+        steps: e.steps.iter().map(step).collect(),
+        receipt: e.receipt.as_ref().and_then(|r| r.as_object()).map(convert::to_struct),
     }
 }

@@ -1,7 +1,12 @@
 //! The service through its stub: access, checks of input, and the stream of events.
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use switchboard_conversation::{grpc::Conversations, model::Sender};
+use switchboard_conversation::{
+    grpc::Conversations,
+    model::Sender,
+    shared::Shared,
+    store::{MIGRATIONS, open},
+};
 use switchboard_proto::{
     conversation::v1 as pb,
     conversation::v1::{
@@ -11,18 +16,19 @@ use switchboard_proto::{
     types::v1::Channel,
 };
 use switchboard_runtime::{
-    Fault, Listener, MeshChannel, Reason, Role,
+    Clock, Fault, Listener, MeshChannel, Reason, Role,
     server::{Served, serve},
 };
+use switchboard_testkit::servers::{self, with_database};
 use tempfile::tempdir;
 use tonic::service::Routes;
 use uuid::Uuid;
 
 use crate::rig::Rig;
 
-type Client = ConversationServiceClient<MeshChannel>;
+pub type Client = ConversationServiceClient<MeshChannel>;
 
-async fn served(rig: &Rig) -> Client {
+pub async fn served(rig: &Rig) -> Client {
     let service = Conversations { engine: rig.engine.clone(), shutdown: rig.shutdown.clone() };
     let routes = Routes::new(ConversationServiceServer::new(service));
     let host = rig.mesh.host("conversation");
@@ -45,8 +51,11 @@ fn create() -> pb::CreateConversationRequest {
 #[tokio::test]
 async fn a_watcher_sees_every_event_once_and_in_order() {
     let folder = tempdir().expect("folder");
-    let rig = Rig::start(folder.path()).await;
-    let mut client = served(&rig).await;
+    watch_from_the_middle(&Rig::start(folder.path()).await).await;
+}
+
+async fn watch_from_the_middle(rig: &Rig) {
+    let mut client = served(rig).await;
     let (org, user) = (rig.org, Uuid::now_v7());
     let work = async {
         let id =
@@ -92,8 +101,11 @@ async fn a_watcher_sees_every_event_once_and_in_order() {
 #[tokio::test]
 async fn bad_input_names_every_field() {
     let folder = tempdir().expect("folder");
-    let rig = Rig::start(folder.path()).await;
-    let mut client = served(&rig).await;
+    send_bad_input(&Rig::start(folder.path()).await).await;
+}
+
+async fn send_bad_input(rig: &Rig) {
+    let mut client = served(rig).await;
     let work = async {
         let bad = pb::CreateConversationRequest {
             user_id: "x".into(),
@@ -130,8 +142,11 @@ async fn bad_input_names_every_field() {
 #[tokio::test]
 async fn roles_are_checked() {
     let folder = tempdir().expect("folder");
-    let rig = Rig::start(folder.path()).await;
-    let mut client = served(&rig).await;
+    act_in_the_wrong_role(&Rig::start(folder.path()).await).await;
+}
+
+async fn act_in_the_wrong_role(rig: &Rig) {
+    let mut client = served(rig).await;
     let user = Uuid::now_v7();
     let id = rig
         .mesh
@@ -162,4 +177,28 @@ async fn roles_are_checked() {
         .await;
     let row = rig.engine.store.load(rig.org, id.parse().expect("id")).await.expect("reads").expect("is there");
     assert!(rig.transcript(&row).await.contains(&(Sender::HumanAgent, "Hi".into())));
+}
+
+#[tokio::test]
+async fn the_stub_says_the_same_over_postgres() {
+    with_database(async |database| {
+        MIGRATIONS.apply(&database.ledger()).await.expect("migrates");
+        let folder = tempdir().expect("folder");
+        let rig = async || {
+            let (store, mut condition) = open(&database.ledger(), servers::vault()).await.expect("opens");
+            condition.until_well().await;
+            let clock = Clock::manual("2026-03-02T10:00:00Z".parse().expect("time"));
+            let alone = |store, metrics: &_, _: &_| Shared::alone(store, metrics);
+            Rig::over(store, folder.path(), clock, Arc::default(), Uuid::now_v7(), alone).await
+        };
+        let rigs = [rig().await, rig().await, rig().await];
+        watch_from_the_middle(&rigs[0]).await;
+        send_bad_input(&rigs[1]).await;
+        act_in_the_wrong_role(&rigs[2]).await;
+        for rig in rigs {
+            rig.shutdown.cancel();
+            rig.store.close().await;
+        }
+    })
+    .await;
 }

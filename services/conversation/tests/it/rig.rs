@@ -11,23 +11,26 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use prometheus_client::metrics::counter::Counter;
 use switchboard_conversation::{
+    bus,
     config::Config,
     effects::Hands,
     engine::Engine,
     error::Error,
-    hub::{Hub, Signal},
+    hub::{Signal, Watch},
     mind::{Mind, Planned, Question, Route, Thought, Verdict, default_route},
-    model::{ContentType, Conversation, EventKind, Outcome, Priority, Rung, Sender, Sentiment},
+    model::{ContentType, Conversation, EventKind, Message, Outcome, Priority, Rung, Sender, Sentiment},
+    relay::Relay,
+    sessions,
+    shared::Shared,
     start::Start,
-    store::sqlite::SqliteStore,
+    store::{Store, sqlite::SqliteStore},
     targets::{Change, Order, Outcome as Result_, Targets},
     timers,
     turn::Incoming,
 };
-use switchboard_runtime::{Caller, Clock, Context, Fault, Reason, Role, Secret, Shutdown};
-use switchboard_testkit::TestMesh;
+use switchboard_runtime::{Caller, Clock, Context, Fault, Reason, Role, Secret, Shutdown, telemetry::Metrics};
+use switchboard_testkit::{TestMesh, servers};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -46,17 +49,36 @@ pub enum Say {
     Late(u32),
 }
 
+/// A question.
+#[derive(Clone)]
+pub struct Asked {
+    pub conversation: Conversation,
+    pub text: String,
+    pub history: Vec<Message>,
+    pub user_messages: u32,
+    pub now: Timestamp,
+}
+
 pub struct FakeMind {
     pub say: Mutex<Say>,
     /// Turns that may think; without a permit a turn waits.
     pub gate: Semaphore,
     pub thinking: Semaphore,
     pub thoughts: AtomicU32,
+    /// What was asked last.
+    pub asked: Mutex<Option<Asked>>,
 }
 
 #[async_trait]
 impl Mind for FakeMind {
     async fn think(&self, q: Question<'_>) -> Result<Thought, Fault> {
+        *self.asked.lock().expect("lock") = Some(Asked {
+            conversation: q.conversation.clone(),
+            text: q.text.clone(),
+            history: q.history.to_vec(),
+            user_messages: q.user_messages,
+            now: q.now,
+        });
         self.thinking.add_permits(1);
         self.gate.acquire().await.expect("open").forget();
         let say = self.say.lock().expect("lock").clone();
@@ -150,7 +172,7 @@ pub struct Rig {
     pub targets: Arc<FakeTargets>,
     pub mesh: TestMesh,
     pub shutdown: Shutdown,
-    pub store: SqliteStore,
+    pub store: Arc<dyn Store>,
     pub org: Uuid,
     pub customer: Caller,
     pub agent: Caller,
@@ -159,11 +181,16 @@ pub struct Rig {
 pub fn config(folder: &Path) -> Config {
     Config {
         ledger: switchboard_runtime::stores::Ledger::Sqlite(folder.to_owned()),
+        vault: servers::vault(),
+        cache: switchboard_runtime::stores::Choice::Here,
         turn_lease: Duration::from_secs(20),
         reopen_window: Duration::from_secs(7 * 86_400),
         idle_after: Duration::from_secs(86_400),
         action_wait: Duration::from_millis(1500),
         public_url: "http://127.0.0.1:8080".into(),
+        bus: bus::At::Here,
+        sessions: sessions::At::Here(folder.to_owned()),
+        capsule_retention: Duration::from_secs(30 * 86_400),
     }
 }
 
@@ -179,29 +206,46 @@ impl Rig {
 
     /// Another life on the same folder.
     pub async fn with(folder: &Path, clock: Clock, targets: Arc<FakeTargets>, org: Uuid) -> Rig {
+        let store = SqliteStore::open(folder, servers::vault()).await.expect("opens");
+        Rig::over(Arc::new(store), folder, clock, targets, org, |store, metrics, _| Shared::alone(store, metrics)).await
+    }
+
+    /// One replica over a ledger.
+    pub async fn over(
+        store: Arc<dyn Store>,
+        folder: &Path,
+        clock: Clock,
+        targets: Arc<FakeTargets>,
+        org: Uuid,
+        join: impl FnOnce(Arc<dyn Store>, &Metrics, &Shutdown) -> Shared,
+    ) -> Rig {
         let mesh = TestMesh::start_at(clock.clone()).await;
         let host = mesh.host("conversation");
-        let store = SqliteStore::open(folder).await.expect("opens");
+        let shutdown = Shutdown::new();
         let mind = Arc::new(FakeMind {
             say: Mutex::new(Say::Echo),
             gate: Semaphore::new(1_000_000),
             thinking: Semaphore::new(0),
             thoughts: AtomicU32::new(0),
+            asked: Mutex::default(),
         });
+        let config = config(folder);
+        let (sessions, keep) = (config.sessions.open().await.expect("opens"), config.capsule_retention);
+        let relay = Relay::new(store.clone(), config.bus.open(), sessions, keep, &clock);
         let engine = Arc::new(Engine {
-            store: Arc::new(store.clone()),
+            store: store.clone(),
             mind: mind.clone(),
             hands: Hands { targets: targets.clone(), clock: clock.clone() },
-            hub: Arc::new(Hub::default()),
+            shared: Arc::new(join(store.clone(), &host.metrics, &shutdown)),
             clock,
-            config: config(folder),
+            config,
             wake: tokio::sync::Notify::new(),
             identity: host.connect("identity").expect("link"),
             verifier: mesh.verifier(),
             host,
-            published: Counter::default(),
+            relay,
+            places: vec![],
         });
-        let shutdown = Shutdown::new();
         Rig {
             engine,
             mind,
@@ -258,15 +302,16 @@ impl Rig {
         messages.collect()
     }
 
+    /// Watches from the row on.
+    pub fn watch(&self, row: &Conversation) -> Watch {
+        self.engine.shared.hub.watch(row.org, row.id, row.seq)
+    }
+
     /// Waits for the event that `wanted` accepts.
-    pub async fn until(
-        &self,
-        watch: &mut tokio::sync::broadcast::Receiver<Signal>,
-        wanted: impl Fn(&EventKind) -> bool,
-    ) {
+    pub async fn until(&self, watch: &mut Watch, wanted: impl Fn(&EventKind) -> bool) {
         let wait = async {
             loop {
-                if let Ok(Signal::Event(event)) = watch.recv().await
+                if let Signal::Event(event) = watch.next().await.expect("goes on")
                     && wanted(&event.kind)
                 {
                     return;

@@ -146,7 +146,7 @@ async fn an_effect_whose_answer_is_lost_happens_once_and_is_told_later() {
     let outcome = rig.say(&row, "a person, please").await.expect("answers");
     assert_eq!(outcome.response.as_deref(), Some("It will take a moment."));
     assert_eq!(outcome.escalation.as_ref().and_then(|e| e.case_number.clone()), None);
-    let mut watch = rig.engine.hub.watch(row.id);
+    let mut watch = rig.watch(&row);
     rig.work();
     rig.engine.clock.advance(SignedDuration::from_secs(3));
     rig.engine.wake.notify_waiters();
@@ -175,7 +175,7 @@ async fn a_turn_that_died_is_taken_up_and_doubles_nothing() {
 
     let second = Rig::with(folder.path(), first.engine.clock.clone(), first.targets.clone(), first.org).await;
     *second.mind.say.lock().expect("lock") = Say::OpenCase;
-    let mut watch = second.engine.hub.watch(row.id);
+    let mut watch = second.watch(&row);
     second.work();
     second.until(&mut watch, |kind| matches!(kind, EventKind::Message(m) if m.sender == Sender::AiAgent)).await;
     let transcript = second.transcript(&row).await;
@@ -234,7 +234,7 @@ async fn a_quiet_day_closes_a_conversation_by_what_was_open() {
     let rig = Rig::start(folder.path()).await;
     let (answered, silent) = (rig.begin().await, rig.begin().await);
     rig.say(&answered, "hello").await.expect("answers");
-    let mut watches = [rig.engine.hub.watch(answered.id), rig.engine.hub.watch(silent.id)];
+    let mut watches = [rig.watch(&answered), rig.watch(&silent)];
     rig.work();
     rig.engine.clock.advance(SignedDuration::from_hours(25));
     rig.engine.wake.notify_waiters();
@@ -264,7 +264,7 @@ async fn a_missed_deadline_raises_the_priority_once() {
     let rig = Rig::start(folder.path()).await;
     let row = rig.begin().await;
     rig.engine.escalate(&rig.customer, row.id, "", None).await.expect("hands over");
-    let mut watch = rig.engine.hub.watch(row.id);
+    let mut watch = rig.watch(&row);
     rig.work();
     rig.engine.clock.advance(SignedDuration::from_hours(5));
     rig.engine.wake.notify_waiters();
@@ -285,7 +285,7 @@ async fn what_people_do_in_salesforce_appears_once() {
     let comment = Change::Comment { case_number: case_number.clone(), body: "We are on it.".into(), id: "c1".into() };
     // The same change twice: a feed may repeat itself.
     *rig.targets.changes.lock().expect("lock") = vec![comment.clone(), comment, Change::Closed { case_number }];
-    let mut watch = rig.engine.hub.watch(row.id);
+    let mut watch = rig.watch(&row);
     rig.work();
     rig.until(&mut watch, status("resolved")).await;
     let comments = rig.transcript(&row).await.into_iter().filter(|(_, text)| text == "We are on it.").count();
@@ -362,7 +362,7 @@ async fn a_human_who_leaves_without_a_word_leaves_the_answer_to_the_ai() {
     let row = rig.begin().await;
     rig.engine.assign(&rig.agent, row.id, None).await.expect("takes over");
     assert_eq!(rig.say(&row, "anybody there?").await.expect("is stored").response, None);
-    let mut watch = rig.engine.hub.watch(row.id);
+    let mut watch = rig.watch(&row);
     rig.engine.release(&rig.agent, row.id).await.expect("gives back");
     rig.work();
     rig.until(&mut watch, |kind| matches!(kind, EventKind::Message(m) if m.content == "1: anybody there?")).await;
@@ -378,7 +378,7 @@ async fn an_effect_that_is_given_up_goes_to_a_human() {
     let row = rig.begin().await;
     rig.say(&row, "open a case").await.expect("answers");
     rig.targets.refuse.store(1, std::sync::atomic::Ordering::SeqCst);
-    let mut watch = rig.engine.hub.watch(row.id);
+    let mut watch = rig.watch(&row);
     rig.work();
     rig.engine.clock.advance(SignedDuration::from_secs(3));
     rig.until(&mut watch, status("effect_failed")).await;

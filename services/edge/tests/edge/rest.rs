@@ -2,9 +2,9 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use switchboard_edge::config::{Config, Rate};
-use switchboard_runtime::{Clock, Role};
+use switchboard_runtime::{Clock, Condition, Role};
 
-use crate::support::{problem, start, start_at};
+use crate::support::{problem, start, start_at, start_beside};
 
 fn unlimited() -> Config {
     Config { rate: None, ..Config::default() }
@@ -298,12 +298,35 @@ async fn a_service_that_is_not_there_is_503_and_health_says_which() {
     let health: Value = health.json().await.expect("JSON");
     assert_eq!((&health["status"], &health["services"]["conversation"]), (&json!("degraded"), &json!("healthy")));
     assert_eq!(health["services"]["knowledge"], "unhealthy");
+    assert_eq!(health["details"]["knowledge"], "not reachable");
+    assert_eq!(health["details"].get("conversation"), None);
     assert_eq!(edge.http.get(edge.url("/health/ready")).send().await.expect("an answer").status(), 503);
     let keys: Value =
         edge.http.get(edge.url("/.well-known/jwks.json")).send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!(keys["keys"].as_array().map(Vec::len), Some(1));
     let metrics = edge.http.get(edge.url("/metrics")).send().await.expect("an answer").text().await.expect("text");
     assert!(metrics.contains("GET /v1/knowledge") && metrics.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn health_says_what_kind_of_trouble_a_service_has_and_names_no_host() {
+    let (reporter, condition) = Condition::new("PostgreSQL at db-7.internal:5432/x cannot be reached (refused)");
+    let edge = start_beside(unlimited(), Clock::system(), condition).await;
+    let response = edge.http.get(edge.url("/v1/health")).send().await.expect("an answer");
+    assert_eq!(response.status(), 503);
+    let text = response.text().await.expect("text");
+    assert!(!text.contains("db-7"), "{text}");
+    let health: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&health["status"], &health["services"]["conversation"]), (&json!("unhealthy"), &json!("unhealthy")));
+    assert_eq!(health["details"]["conversation"], "store: not reachable");
+    // What was found holds for a second; then it is asked again.
+    reporter.well();
+    let well = async {
+        while edge.http.get(edge.url("/health")).send().await.expect("an answer").status() != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), well).await.expect("recovers");
 }
 
 #[tokio::test]

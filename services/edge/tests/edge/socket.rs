@@ -10,7 +10,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 
-use crate::support::{ANSWERED_LATE, Client, Edge, INTERNAL, start};
+use crate::{
+    conversation::{ANSWERED_LATE, INTERNAL},
+    support::{Client, Edge, start},
+};
 
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 

@@ -1,5 +1,10 @@
 //! Passages in tantivy, in a folder.
-use std::{collections::HashMap, path::Path, sync::Arc, thread::JoinHandle};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
 
 use async_trait::async_trait;
 use moka::sync::Cache;
@@ -67,6 +72,7 @@ struct Fields {
 /// An index in a folder.
 pub struct TantivyIndex {
     shared: Arc<Shared>,
+    generation: Mutex<Uuid>,
     commands: Option<std::sync::mpsc::Sender<writer::Command>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -79,30 +85,25 @@ struct Shared {
     counted: Counted,
 }
 
-/// What was found in the folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opened {
-    /// The index of the expected generation.
-    Kept,
-    /// A new, empty one of this generation: everything has to be put in.
-    New(Uuid),
-}
-
 impl TantivyIndex {
-    /// Opens the index of a folder. One that is missing, damaged, made by other code, or not of the expected generation is
-    /// replaced by an empty one.
-    pub fn open(folder: &Path, expected: Option<Uuid>, new_generation: Uuid) -> Result<(Self, Opened), Error> {
-        let (index, fields, opened) = files::open(folder, expected, new_generation)?;
+    /// Opens the index of a folder. One that is missing, damaged or made by other code is replaced by an empty one of a new
+    /// generation.
+    pub fn open(folder: &Path, new_generation: Uuid) -> Result<Self, Error> {
+        let (index, fields, generation) = files::open(folder, new_generation)?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(failed)?;
         let weigh = |_: &(SegmentId, DocId), a: &Arc<Analyzed>| u32::try_from(a.size()).unwrap_or(u32::MAX);
         let passages = Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).build();
-        let generation = match opened {
-            Opened::Kept => expected.unwrap_or(new_generation),
-            Opened::New(generation) => generation,
-        };
         let (commands, thread) = writer::start(index, fields, reader.clone(), generation)?;
         let shared = Arc::new(Shared { fields, reader, passages, counted: Counted::default() });
-        Ok((TantivyIndex { shared, commands: Some(commands), thread: Some(thread) }, opened))
+        Ok(TantivyIndex { shared, generation: Mutex::new(generation), commands: Some(commands), thread: Some(thread) })
+    }
+
+    async fn write(&self, work: writer::Work) -> Result<(), Error> {
+        let gone = || Error::Index("the index writer has ended".to_owned());
+        let (done, wait) = oneshot::channel();
+        let commands = self.commands.as_ref().ok_or_else(gone)?;
+        commands.send(writer::Command { work, done }).map_err(|_| gone())?;
+        wait.await.map_err(|_| gone())?
     }
 }
 
@@ -124,11 +125,17 @@ impl Index for TantivyIndex {
         if changes.is_empty() {
             return Ok(());
         }
-        let gone = || Error::Index("the index writer has ended".to_owned());
-        let (done, wait) = oneshot::channel();
-        let commands = self.commands.as_ref().ok_or_else(gone)?;
-        commands.send(writer::Command { changes, done }).map_err(|_| gone())?;
-        wait.await.map_err(|_| gone())?
+        self.write(writer::Work::Change(changes)).await
+    }
+
+    async fn generation(&self) -> Result<Uuid, Error> {
+        Ok(*self.generation.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn restart(&self, generation: Uuid) -> Result<(), Error> {
+        self.write(writer::Work::Restart(generation)).await?;
+        *self.generation.lock().unwrap_or_else(PoisonError::into_inner) = generation;
+        Ok(())
     }
 
     async fn search(&self, query: Query) -> Result<Found, Error> {

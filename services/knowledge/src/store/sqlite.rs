@@ -3,22 +3,32 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, SqliteConnection, migrate::Migrator, sqlite::SqliteRow};
 use switchboard_runtime::sqlite::{OpenError, Sqlite, is_unique_violation};
 use uuid::Uuid;
 
-use super::{AuditRow, Behind, By, Known, ListQuery, Store, Write};
+use super::{
+    AuditRow, Behind, By, Known, ListQuery, Store, Write,
+    audit::{self, Change, Head, Page},
+};
 use crate::{
-    article::{Article, NewArticle, hex},
+    article::{Article, NewArticle},
     error::Error,
 };
 
-static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/knowledge/sqlite");
+/// The migrations of the file.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/knowledge/sqlite");
 
-/// Every column of a version beside its article; [`article`] reads them.
-const SELECT: &str = "SELECT v.*, a.usage_count, a.success_rate, a.archived_at, a.created_at AS first_at \
-     FROM article_versions v JOIN articles a ON a.org = v.org AND a.id = v.article_id ";
+/// Every column of a version beside its article, which [`article`] reads, and what follows.
+macro_rules! articles {
+    ($tail:literal) => {
+        concat!(
+            "SELECT v.*, a.usage_count, a.success_rate, a.archived_at, a.created_at AS first_at FROM knowledge_entries v \
+             JOIN articles a ON a.organization_id = v.organization_id AND a.id = v.article_id ",
+            $tail
+        )
+    };
+}
 
 /// The store.
 pub struct SqliteStore {
@@ -30,23 +40,33 @@ impl SqliteStore {
     pub async fn open(folder: &Path) -> Result<Self, OpenError> {
         Ok(SqliteStore { db: Sqlite::open(folder, "knowledge", &MIGRATOR).await? })
     }
-
-    /// Writes everything out and closes the file.
-    pub async fn close(&self) {
-        self.db.close().await;
-    }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn write(&self, org: Uuid, by: By, writes: Vec<Write>) -> Result<Vec<Article>, Error> {
         let mut tx = self.db.write().await?;
-        let mut stored = Vec::with_capacity(writes.len());
-        for write in writes {
-            stored.push(match write {
-                Write::Create { id, request, content } => create(&mut tx, org, by, id, request, &content).await?,
-                Write::Update { id, seen, content } => update(&mut tx, org, by, id, seen, &content).await?,
-            });
+        let mut changes = Vec::with_capacity(writes.len());
+        let mut written = Vec::with_capacity(writes.len());
+        for write in &writes {
+            let change = match write {
+                Write::Create { id, request, content } => match replied(&mut tx, org, *request).await? {
+                    Some(first) => {
+                        written.push((first, 1));
+                        continue;
+                    }
+                    None => create(&mut tx, org, by, *id, *request, content).await?,
+                },
+                Write::Update { id, seen, content } => update(&mut tx, org, by, *id, *seen, content).await?,
+            };
+            written.push((change.article, change.version));
+            changes.push(change);
+        }
+        note(&mut tx, org, by, &changes).await?;
+        let mut stored = Vec::with_capacity(written.len());
+        for (id, version) in written {
+            let row = read(&mut tx, org, id, Some(version)).await?;
+            stored.push(row.ok_or_else(|| Error::Row("a request names an article that is not there".to_owned()))?);
         }
         tx.commit().await?;
         Ok(stored)
@@ -57,27 +77,39 @@ impl Store for SqliteStore {
         read(&mut connection, org, id, version).await
     }
 
+    async fn current(&self, org: Uuid, ids: &[Uuid]) -> Result<Vec<Article>, Error> {
+        let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+        let rows = sqlx::query(articles!(
+            "WHERE v.organization_id = ? AND v.article_id IN (SELECT value FROM json_each(?)) AND v.is_current = 1 \
+             AND a.archived_at IS NULL"
+        ))
+        .bind(org.to_string())
+        .bind(json(&ids))
+        .fetch_all(self.db.read())
+        .await?;
+        rows.iter().map(article).collect()
+    }
+
     async fn list(&self, org: Uuid, query: ListQuery) -> Result<Vec<Article>, Error> {
-        let sql = const_str(
-            "WHERE v.org = ?1 AND v.is_current = 1 AND a.archived_at IS NULL AND v.article_id > ?2 \
+        let rows = sqlx::query(articles!(
+            "WHERE v.organization_id = ?1 AND v.is_current = 1 AND a.archived_at IS NULL AND v.article_id > ?2 \
              AND (?3 IS NULL OR v.category = ?3) AND (?4 OR v.internal = 0) \
-             AND (?5 IS NULL OR v.expires_at IS NULL OR v.expires_at > ?5) ORDER BY v.article_id LIMIT ?6",
-        );
-        let rows = sqlx::query(sql)
-            .bind(org.to_string())
-            .bind(query.after.map(|id| id.to_string()).unwrap_or_default())
-            .bind(query.category)
-            .bind(query.internal)
-            .bind(query.alive_at.map(Timestamp::as_microsecond))
-            .bind(query.limit)
-            .fetch_all(self.db.read())
-            .await?;
+             AND (?5 IS NULL OR v.expires_at IS NULL OR v.expires_at > ?5) ORDER BY v.article_id LIMIT ?6"
+        ))
+        .bind(org.to_string())
+        .bind(query.after.map(|id| id.to_string()).unwrap_or_default())
+        .bind(query.category)
+        .bind(query.internal)
+        .bind(query.alive_at.map(Timestamp::as_microsecond))
+        .bind(query.limit)
+        .fetch_all(self.db.read())
+        .await?;
         rows.iter().map(article).collect()
     }
 
     async fn archive(&self, org: Uuid, by: By, id: Uuid) -> Result<bool, Error> {
         let mut tx = self.db.write().await?;
-        let row = sqlx::query("SELECT version, archived_at FROM articles WHERE org = ? AND id = ?")
+        let row = sqlx::query("SELECT version, archived_at FROM articles WHERE organization_id = ? AND id = ?")
             .bind(org.to_string())
             .bind(id.to_string())
             .fetch_optional(&mut *tx)
@@ -86,21 +118,22 @@ impl Store for SqliteStore {
         if row.try_get::<Option<i64>, _>("archived_at")?.is_some() {
             return Ok(true);
         }
-        sqlx::query("UPDATE articles SET archived_at = ? WHERE org = ? AND id = ?")
+        sqlx::query("UPDATE articles SET archived_at = ? WHERE organization_id = ? AND id = ?")
             .bind(by.now.as_microsecond())
             .bind(org.to_string())
             .bind(id.to_string())
             .execute(&mut *tx)
             .await?;
-        audit(&mut tx, org, by, "archived", id, row.try_get("version")?).await?;
+        note(&mut tx, org, by, &[Change { action: "archived", article: id, version: row.try_get("version")? }]).await?;
         tx.commit().await?;
         Ok(true)
     }
 
     async fn known(&self, org: Uuid) -> Result<Vec<Known>, Error> {
         let rows = sqlx::query(
-            "SELECT a.id, a.slug, a.archived_at, v.source, v.hash FROM articles a \
-             JOIN article_versions v ON v.org = a.org AND v.article_id = a.id AND v.version = a.version WHERE a.org = ? AND a.slug <> ''",
+            "SELECT a.id, a.slug, a.version, a.archived_at, v.source, v.hash FROM articles a JOIN knowledge_entries v \
+             ON v.organization_id = a.organization_id AND v.article_id = a.id AND v.version = a.version \
+             WHERE a.organization_id = ? AND a.slug <> ''",
         )
         .bind(org.to_string())
         .fetch_all(self.db.read())
@@ -110,6 +143,7 @@ impl Store for SqliteStore {
                 Ok(Known {
                     id: uuid(row, "id")?,
                     slug: row.try_get("slug")?,
+                    version: row.try_get("version")?,
                     source: row.try_get("source")?,
                     hash: row.try_get("hash")?,
                     archived: row.try_get::<Option<i64>, _>("archived_at")?.is_some(),
@@ -118,82 +152,124 @@ impl Store for SqliteStore {
             .collect()
     }
 
-    async fn behind(&self, limit: u32) -> Result<Vec<Behind>, Error> {
+    async fn behind(&self, generation: Uuid, limit: u32) -> Result<Vec<Behind>, Error> {
         let rows = sqlx::query(
-            "SELECT org, id, CASE WHEN archived_at IS NULL THEN version END AS wanted FROM articles \
-             WHERE ((archived_at IS NULL AND indexed <> version) OR (archived_at IS NOT NULL AND indexed <> 0)) \
-             ORDER BY org, id LIMIT ?",
+            "SELECT organization_id, article_id, version FROM index_behind WHERE generation = ? \
+             ORDER BY organization_id, article_id LIMIT ?",
         )
+        .bind(generation.to_string())
         .bind(limit)
         .fetch_all(self.db.read())
         .await?;
         rows.iter()
-            .map(|row| Ok(Behind { org: uuid(row, "org")?, id: uuid(row, "id")?, wanted: row.try_get("wanted")? }))
+            .map(|row| {
+                let (org, id) = (uuid(row, "organization_id")?, uuid(row, "article_id")?);
+                Ok(Behind { org, id, wanted: row.try_get("version")? })
+            })
             .collect()
     }
 
-    async fn mark_indexed(&self, done: &[Behind]) -> Result<(), Error> {
+    async fn mark_indexed(&self, generation: Uuid, done: &[Behind]) -> Result<(), Error> {
         let mut tx = self.db.write().await?;
         for one in done {
             sqlx::query(
-                "UPDATE articles SET indexed = ?1 WHERE org = ?2 AND id = ?3 \
-                 AND ?1 = CASE WHEN archived_at IS NULL THEN version ELSE 0 END",
+                "DELETE FROM index_behind WHERE generation = ? AND organization_id = ? AND article_id = ? AND version IS ?",
             )
-            .bind(one.wanted.unwrap_or(0))
+            .bind(generation.to_string())
             .bind(one.org.to_string())
             .bind(one.id.to_string())
+            .bind(one.wanted)
             .execute(&mut *tx)
             .await?;
         }
         Ok(tx.commit().await?)
     }
 
-    async fn index_generation(&self) -> Result<Option<Uuid>, Error> {
-        let row = sqlx::query("SELECT generation FROM index_generation").fetch_optional(self.db.read()).await?;
-        row.map(|row| uuid(&row, "generation")).transpose()
-    }
-
-    async fn start_generation(&self, generation: Uuid) -> Result<(), Error> {
+    async fn resume_generation(&self, generation: Uuid, now: Timestamp) -> Result<bool, Error> {
         let mut tx = self.db.write().await?;
-        sqlx::query("INSERT INTO index_generation (one, generation) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET generation = ?1")
+        let done = sqlx::query("UPDATE index_generations SET seen_at = ? WHERE generation = ? AND complete")
+            .bind(now.as_microsecond())
             .bind(generation.to_string())
             .execute(&mut *tx)
             .await?;
-        sqlx::query("UPDATE articles SET indexed = 0 WHERE indexed <> 0").execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn start_generation(&self, generation: Uuid, now: Timestamp) -> Result<(), Error> {
+        let mut tx = self.db.write().await?;
+        sqlx::query("INSERT INTO index_generations (generation, seen_at, complete) VALUES (?, ?, 1)")
+            .bind(generation.to_string())
+            .bind(now.as_microsecond())
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(
+            "INSERT INTO index_behind (generation, organization_id, article_id, version) \
+             SELECT ?, organization_id, id, version FROM articles WHERE archived_at IS NULL",
+        )
+        .bind(generation.to_string())
+        .execute(&mut *tx)
+        .await?;
         Ok(tx.commit().await?)
     }
 
+    async fn forget_generations(&self, unused_since: Timestamp) -> Result<u64, Error> {
+        let mut tx = self.db.write().await?;
+        let gone = sqlx::query("DELETE FROM index_generations WHERE seen_at < ?")
+            .bind(unused_since.as_microsecond())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(gone.rows_affected())
+    }
+
     async fn organizations(&self) -> Result<Vec<Uuid>, Error> {
-        let rows = sqlx::query("SELECT DISTINCT org FROM articles").fetch_all(self.db.read()).await?;
-        rows.iter().map(|row| uuid(row, "org")).collect()
+        let rows = sqlx::query("SELECT organization_id FROM activity_heads").fetch_all(self.db.read()).await?;
+        rows.iter().map(|row| uuid(row, "organization_id")).collect()
     }
 
     async fn audit(&self, org: Uuid, after: u64, limit: u32) -> Result<Vec<AuditRow>, Error> {
-        let rows = sqlx::query("SELECT * FROM audit WHERE org = ? AND seq >= ? ORDER BY seq LIMIT ?")
-            .bind(org.to_string())
-            .bind(signed(after))
-            .bind(limit.saturating_add(1))
-            .fetch_all(self.db.read())
-            .await?;
-        let mut before = String::new();
-        let mut out = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let (seq, article): (i64, String) = (row.try_get("seq")?, row.try_get("article")?);
-            let (action, version, hash): (String, u32, String) =
-                (row.try_get("action")?, row.try_get("version")?, row.try_get("hash")?);
-            // The row before the first one asked for is read only for its hash.
-            let first = out.is_empty() && before.is_empty() && seq > 1;
-            let (at, actor): (i64, String) = (row.try_get("at")?, row.try_get("actor")?);
-            if !first && hash != chain(&before, &format!("{org} {seq} {at} {actor} {action} {article} {version}")) {
-                return Err(Error::Row(format!("audit row {seq} was changed after it was written")));
-            }
-            before.clone_from(&hash);
-            if seq > signed(after) {
-                out.push(AuditRow { seq: seq.unsigned_abs(), action, article: uuid(row, "article")?, version, hash });
-            }
-        }
-        Ok(out)
+        let page = Page::after(after, limit);
+        // One transaction: the head is that of these rows.
+        let mut tx = self.db.read().begin().await?;
+        let head = head(&mut tx, org).await?;
+        let rows =
+            sqlx::query("SELECT * FROM activity_log WHERE organization_id = ? AND seq >= ? ORDER BY seq LIMIT ?")
+                .bind(org.to_string())
+                .bind(page.from)
+                .bind(page.limit)
+                .fetch_all(&mut *tx)
+                .await?;
+        let row = |row: &SqliteRow| {
+            let actor: Option<String> = row.try_get("user_id")?;
+            let details: serde_json::Value = row.try_get("details")?;
+            Ok(audit::Row {
+                seq: row.try_get("seq")?,
+                at: time(row.try_get("timestamp")?)?,
+                actor: actor.map(|id| Uuid::try_parse(&id)).transpose().map_err(|e| Error::Row(e.to_string()))?,
+                action: row.try_get("action")?,
+                article: uuid(row, "resource_id")?,
+                version: details["version"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or_default(),
+                hash: row.try_get("hash")?,
+            })
+        };
+        head.check(org, page, rows.iter().map(row).collect::<Result<_, Error>>()?)
     }
+
+    async fn close(&self) {
+        self.db.close().await;
+    }
+}
+
+/// The article that a request was answered with.
+async fn replied(db: &mut SqliteConnection, org: Uuid, request: Option<Uuid>) -> Result<Option<Uuid>, Error> {
+    let Some(request) = request else { return Ok(None) };
+    let row = sqlx::query("SELECT article_id FROM requests WHERE organization_id = ? AND request_id = ?")
+        .bind(org.to_string())
+        .bind(request.to_string())
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| uuid(&row, "article_id")).transpose()
 }
 
 async fn create(
@@ -203,38 +279,27 @@ async fn create(
     id: Uuid,
     request: Option<Uuid>,
     content: &NewArticle,
-) -> Result<Article, Error> {
-    if let Some(request) = request {
-        let row = sqlx::query("SELECT article_id FROM requests WHERE org = ? AND request_id = ?")
+) -> Result<Change, Error> {
+    let inserted =
+        sqlx::query("INSERT INTO articles (organization_id, id, slug, version, created_at) VALUES (?, ?, ?, 1, ?)")
             .bind(org.to_string())
-            .bind(request.to_string())
-            .fetch_optional(&mut *db)
-            .await?;
-        if let Some(row) = row {
-            let first = read(db, org, uuid(&row, "article_id")?, Some(1)).await?;
-            return first.ok_or_else(|| Error::Row("a request names an article that is not there".to_owned()));
-        }
-    }
-    let inserted = sqlx::query("INSERT INTO articles (org, id, slug, version, created_at) VALUES (?, ?, ?, 1, ?)")
-        .bind(org.to_string())
-        .bind(id.to_string())
-        .bind(&content.slug)
-        .bind(by.now.as_microsecond())
-        .execute(&mut *db)
-        .await;
-    inserted.map_err(|e| slug_taken(e, content))?;
+            .bind(id.to_string())
+            .bind(&content.slug)
+            .bind(by.now.as_microsecond())
+            .execute(&mut *db)
+            .await;
+    inserted.map_err(|e| slug_taken(e, &content.slug))?;
     insert_version(db, org, by, id, 1, content).await?;
     if let Some(request) = request {
-        sqlx::query("INSERT INTO requests (org, request_id, article_id, created_at) VALUES (?, ?, ?, ?)")
+        sqlx::query("INSERT INTO requests (organization_id, request_id, article_id, created_at) VALUES (?, ?, ?, ?)")
             .bind(org.to_string())
             .bind(request.to_string())
             .bind(id.to_string())
             .bind(by.now.as_microsecond())
-            .execute(&mut *db)
+            .execute(db)
             .await?;
     }
-    audit(db, org, by, "created", id, 1).await?;
-    read(db, org, id, None).await?.ok_or(Error::NotFound)
+    Ok(Change { action: "created", article: id, version: 1 })
 }
 
 async fn update(
@@ -244,39 +309,40 @@ async fn update(
     id: Uuid,
     seen: Option<u32>,
     content: &NewArticle,
-) -> Result<Article, Error> {
-    let row = sqlx::query("SELECT version, slug FROM articles WHERE org = ? AND id = ? AND archived_at IS NULL")
-        .bind(org.to_string())
-        .bind(id.to_string())
-        .fetch_optional(&mut *db)
-        .await?;
+) -> Result<Change, Error> {
+    let row =
+        sqlx::query("SELECT version, slug FROM articles WHERE organization_id = ? AND id = ? AND archived_at IS NULL")
+            .bind(org.to_string())
+            .bind(id.to_string())
+            .fetch_optional(&mut *db)
+            .await?;
     let row = row.ok_or(Error::NotFound)?;
     let newest: u32 = row.try_get("version")?;
+    if seen.is_some_and(|seen| seen != newest) {
+        return Err(Error::Stale { newest });
+    }
     let mut content = content.clone();
     if content.slug.is_empty() {
         content.slug = row.try_get("slug")?;
     }
-    let content = &content;
-    if seen.is_some_and(|seen| seen != newest) {
-        return Err(Error::Stale { newest });
-    }
     let version = newest + 1;
-    sqlx::query("UPDATE article_versions SET is_current = 0 WHERE org = ? AND article_id = ? AND is_current = 1")
-        .bind(org.to_string())
-        .bind(id.to_string())
-        .execute(&mut *db)
-        .await?;
-    insert_version(db, org, by, id, version, content).await?;
-    let updated = sqlx::query("UPDATE articles SET version = ?, slug = ? WHERE org = ? AND id = ?")
+    sqlx::query(
+        "UPDATE knowledge_entries SET is_current = 0 WHERE organization_id = ? AND article_id = ? AND is_current = 1",
+    )
+    .bind(org.to_string())
+    .bind(id.to_string())
+    .execute(&mut *db)
+    .await?;
+    insert_version(db, org, by, id, version, &content).await?;
+    let updated = sqlx::query("UPDATE articles SET version = ?, slug = ? WHERE organization_id = ? AND id = ?")
         .bind(version)
         .bind(&content.slug)
         .bind(org.to_string())
         .bind(id.to_string())
-        .execute(&mut *db)
+        .execute(db)
         .await;
-    updated.map_err(|e| slug_taken(e, content))?;
-    audit(db, org, by, "updated", id, version).await?;
-    read(db, org, id, None).await?.ok_or(Error::NotFound)
+    updated.map_err(|e| slug_taken(e, &content.slug))?;
+    Ok(Change { action: "updated", article: id, version })
 }
 
 async fn insert_version(
@@ -288,8 +354,9 @@ async fn insert_version(
     content: &NewArticle,
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO article_versions (org, article_id, version, is_current, title, body, language, category, subcategory, tags, internal, \
-         source, source_url, confidence, validated_at, expires_at, slug, errors, features, see_also, product, hash, created_at) \
+        "INSERT INTO knowledge_entries (organization_id, article_id, version, is_current, title, body, language, category, \
+         subcategory, tags, internal, source, source_url, confidence_score, validated_at, expires_at, slug, errors, features, \
+         see_also, product, hash, created_at) \
          VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(org.to_string())
@@ -320,52 +387,64 @@ async fn insert_version(
 }
 
 async fn read(db: &mut SqliteConnection, org: Uuid, id: Uuid, version: Option<u32>) -> Result<Option<Article>, Error> {
-    let sql =
-        const_str("WHERE v.org = ?1 AND v.article_id = ?2 AND ((?3 IS NULL AND v.is_current = 1) OR v.version = ?3)");
-    let row = sqlx::query(sql).bind(org.to_string()).bind(id.to_string()).bind(version).fetch_optional(db).await?;
+    let row = sqlx::query(articles!(
+        "WHERE v.organization_id = ?1 AND v.article_id = ?2 AND ((?3 IS NULL AND v.is_current = 1) OR v.version = ?3)"
+    ))
+    .bind(org.to_string())
+    .bind(id.to_string())
+    .bind(version)
+    .fetch_optional(db)
+    .await?;
     row.as_ref().map(article).transpose()
 }
 
-async fn audit(
-    db: &mut SqliteConnection,
-    org: Uuid,
-    by: By,
-    action: &str,
-    id: Uuid,
-    version: u32,
-) -> Result<(), Error> {
-    let last = sqlx::query("SELECT seq, hash FROM audit WHERE org = ? ORDER BY seq DESC LIMIT 1")
+async fn head(db: &mut SqliteConnection, org: Uuid) -> Result<Head, Error> {
+    let row = sqlx::query("SELECT seq, hash FROM activity_heads WHERE organization_id = ?")
         .bind(org.to_string())
-        .fetch_optional(&mut *db)
+        .fetch_optional(db)
         .await?;
-    let (seq, before): (i64, String) = match last {
-        Some(row) => (row.try_get::<i64, _>("seq")? + 1, row.try_get("hash")?),
-        None => (1, String::new()),
-    };
-    let (at, actor) = (by.now.as_microsecond(), by.actor.to_string());
+    let Some(row) = row else { return Ok(Head::default()) };
+    Ok(Head { seq: row.try_get("seq")?, hash: row.try_get("hash")? })
+}
+
+/// Adds changes to the audit.
+async fn note(db: &mut SqliteConnection, org: Uuid, by: By, changes: &[Change]) -> Result<(), Error> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut head = head(db, org).await?;
+    for row in head.append(org, by, changes) {
+        sqlx::query(
+            "INSERT INTO activity_log (organization_id, seq, timestamp, user_id, action, resource_type, resource_id, details, hash) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, json_object('version', ?), ?)",
+        )
+        .bind(org.to_string())
+        .bind(row.seq)
+        .bind(row.at.as_microsecond())
+        .bind(row.actor.map(|id| id.to_string()))
+        .bind(row.action)
+        .bind(audit::RESOURCE)
+        .bind(row.article.to_string())
+        .bind(row.version)
+        .bind(row.hash)
+        .execute(&mut *db)
+        .await?;
+    }
     sqlx::query(
-        "INSERT INTO audit (org, seq, at, actor, action, article, version, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO activity_heads (organization_id, seq, hash) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (organization_id) DO UPDATE SET seq = ?2, hash = ?3",
     )
     .bind(org.to_string())
-    .bind(seq)
-    .bind(at)
-    .bind(&actor)
-    .bind(action)
-    .bind(id.to_string())
-    .bind(version)
-    .bind(chain(&before, &format!("{org} {seq} {at} {actor} {action} {id} {version}")))
+    .bind(head.seq)
+    .bind(head.hash)
     .execute(db)
     .await?;
     Ok(())
 }
 
-fn chain(before: &str, row: &str) -> String {
-    hex(&Sha256::new().chain_update(before).chain_update("\n").chain_update(row).finalize())
-}
-
-fn slug_taken(error: sqlx::Error, content: &NewArticle) -> Error {
+fn slug_taken(error: sqlx::Error, slug: &str) -> Error {
     if is_unique_violation(&error) && error.to_string().contains("slug") {
-        return Error::SlugTaken(content.slug.clone());
+        return Error::SlugTaken(slug.to_owned());
     }
     error.into()
 }
@@ -381,7 +460,7 @@ fn article(row: &SqliteRow) -> Result<Article, Error> {
         internal: row.try_get("internal")?,
         source: row.try_get("source")?,
         source_url: row.try_get("source_url")?,
-        confidence: row.try_get("confidence")?,
+        confidence: row.try_get("confidence_score")?,
         validated: row.try_get::<Option<i64>, _>("validated_at")?.map(time).transpose()?,
         expires: row.try_get::<Option<i64>, _>("expires_at")?.map(time).transpose()?,
         slug: row.try_get("slug")?,
@@ -418,13 +497,4 @@ fn json(items: &[String]) -> String {
 
 fn list(row: &SqliteRow, column: &str) -> Result<Vec<String>, Error> {
     serde_json::from_str(row.try_get(column)?).map_err(|e| Error::Row(format!("{column}: {e}")))
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// [`SELECT`] with a tail: both are written in this file, nothing of a request is in them.
-fn const_str(tail: &'static str) -> sqlx::AssertSqlSafe<String> {
-    sqlx::AssertSqlSafe(format!("{SELECT}{tail}"))
 }

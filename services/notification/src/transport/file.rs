@@ -1,4 +1,5 @@
-//! Notifications as files, where nothing else is configured: one can read what would have gone out.
+//! Notifications as files, where nothing else is configured: one can read what would have gone out. Replicas share the folder,
+//! or each finds and removes its own files only.
 use std::{
     fs::{self, File},
     io::{self, Write as _},
@@ -48,9 +49,26 @@ impl Transport for FileTransport {
 
     async fn deliver(&self, delivery: &Delivery, message: &Message) -> Result<(), Undelivered> {
         let (path, content) = (self.path(delivery), content(delivery, message));
-        let written = tokio::task::spawn_blocking(move || write(&path, &content)).await.map_err(io::Error::other);
-        written.and_then(|done| done).map_err(|e| Undelivered(Box::new(e)))
+        blocking(move || write(&path, &content)).await
     }
+
+    async fn read(&self, delivery: &Delivery) -> Result<Option<String>, Undelivered> {
+        match tokio::fs::read_to_string(self.path(delivery)).await {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Undelivered(Box::new(e))),
+        }
+    }
+
+    async fn remove(&self, delivery: &Delivery) -> Result<bool, Undelivered> {
+        let path = self.path(delivery);
+        blocking(move || remove(&path)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Undelivered> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
+    done.and_then(|done| done).map_err(|e| Undelivered(Box::new(e)))
 }
 
 fn content(delivery: &Delivery, message: &Message) -> String {
@@ -89,7 +107,27 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
-    // The name, too, outlives a power cut. Elsewhere folders cannot be opened.
+    keep_names(folder)
+}
+
+/// Removes a file, and what a dead process left of it. True if there was either.
+fn remove(path: &Path) -> io::Result<bool> {
+    let mut some = false;
+    for path in [path, &draft(path)] {
+        match fs::remove_file(path) {
+            Ok(()) => some = true,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    if let Some(folder) = path.parent().filter(|_| some) {
+        keep_names(folder)?;
+    }
+    Ok(some)
+}
+
+/// What is there and what is gone outlives a power cut. Elsewhere folders cannot be opened.
+fn keep_names(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;
     Ok(())
@@ -150,6 +188,23 @@ mod tests {
         assert!(!transport.find(&one).await.expect("looks"));
         transport.deliver(&one, &slack()).await.expect("delivers");
         assert_eq!(names(data.path()).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_removed_is_not_found_nor_any_piece_of_it() {
+        let data = tempfile::tempdir().expect("a folder");
+        let transport = FileTransport::new(data.path());
+        let (one, other) = (delivery(Kind::Slack, "k"), delivery(Kind::Slack, "l"));
+        assert!(!transport.remove(&one).await.expect("nothing is there"));
+        for delivery in [&one, &other] {
+            transport.deliver(delivery, &slack()).await.expect("delivers");
+        }
+        fs::write(draft(&transport.path(&one)), "{\"chan").expect("writes");
+        assert!(transport.read(&one).await.expect("reads").is_some_and(|text| text.contains("quoted")));
+        assert!(transport.remove(&one).await.expect("removes"));
+        assert!(!transport.find(&one).await.expect("looks"));
+        assert_eq!(transport.read(&one).await.expect("reads"), None);
+        assert_eq!(names(data.path()), [format!("20261103T040506.789000Z-slack-{}.slack.json", other.mark())]);
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
 //! What scenarios are played on: a running agent, or a stack of our own.
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use switchboard_identity::Identity;
 use switchboard_runtime::{Clock, Role, Settings};
@@ -7,9 +7,10 @@ use switchboard_salesforce::Embedded;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::Args;
 use crate::{
     settings,
-    stack::{Stack, StackConfig, Transport},
+    stack::{Stack, StackConfig},
 };
 
 /// A scenario takes seconds; a whole folder of them on a slow machine less than this.
@@ -32,14 +33,18 @@ enum Kind {
 
 impl Ground {
     /// Starts a stack.
-    pub(crate) async fn start(overrides: &[(&'static str, String)], transport: Transport) -> Result<Self, String> {
+    pub(crate) async fn start(overrides: &[(&'static str, String)], args: &Args) -> Result<Self, String> {
         let folder =
             TempDir::with_prefix("switchboard-eval-").map_err(|e| format!("cannot make a temporary folder: {e}"))?;
         // Scenarios of one customer write faster than a person; what is measured here is what is said.
-        let mut config = StackConfig { transport, ..StackConfig::new(folder.path()) }
+        let mut config = StackConfig { transport: args.mesh, ..StackConfig::new(folder.path()) }
             .with("edge.rate_limit", "off")
             .with("log.filter", std::env::var("SWITCHBOARD__LOG__FILTER").unwrap_or_else(|_| "error".to_owned()));
         config.overrides.extend_from_slice(overrides);
+        if args.here {
+            config.env = settings::environment();
+            config.file = args.sources.file();
+        }
         let stack = Stack::start(config.clone()).await.map_err(|e| e.to_string())?;
         let url = stack.url().to_owned();
         // After a restart clients find it where it was.
@@ -87,15 +92,18 @@ impl Ground {
 
     /// The embedded org, read beside the service.
     pub(crate) async fn salesforce(&self) -> Result<Embedded, String> {
-        let (data, demo): (PathBuf, bool) = match &self.kind {
-            Kind::Own { stack, .. } => (stack.as_ref().ok_or("the stack is down")?.data().to_owned(), true),
-            Kind::Beside { settings, .. } => {
-                let config = switchboard_salesforce::config::Config::read(settings).map_err(|e| e.to_string())?;
-                (config.data, config.demo)
+        let config = match &self.kind {
+            Kind::Own { stack, config, .. } => {
+                stack.as_ref().ok_or("the stack is down")?;
+                let settings = config.settings().map_err(|e| e.to_string())?;
+                switchboard_salesforce::Config::read(&settings)
             }
+            Kind::Beside { settings, .. } => switchboard_salesforce::Config::read(settings),
             Kind::Remote { .. } => return Err("`salesforce` needs the server's data folder: give --data".to_owned()),
         };
-        Embedded::open(&data, demo, Clock::system()).await.map_err(|e| e.to_string())
+        let config = config.map_err(|e| e.to_string())?;
+        let org = Embedded::open(&config.ledger, config.vault, config.demo, Clock::system()).await;
+        org.map_err(|e| e.to_string())
     }
 
     /// Stops what was started here.

@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// How the services of an agent that is started for it reach each other
     #[arg(long, value_enum, default_value = "inprocess", conflicts_with = "url")]
     mesh: Transport,
+    /// Let an agent that is started for it use the settings of this environment, such as its stores [default: none]
+    #[arg(long, conflicts_with = "url")]
+    here: bool,
     /// Write the result as JUnit XML
     #[arg(long, value_name = "F.xml")]
     junit: Option<PathBuf>,
@@ -126,14 +129,14 @@ async fn one(
             return Err("`setup` and `restart` need an agent of their own: leave --url out".to_owned());
         }
         let overrides = ground::overrides(&scenario.setup.settings)?;
-        let mut own = Ground::start(&overrides, args.mesh).await?;
+        let mut own = Ground::start(&overrides, args).await?;
         let differences = player::play(scenario, &mut own, http, args.transport).await;
         own.stop().await;
         return Ok(differences);
     }
     let ground = match shared {
         Some(ground) => ground,
-        None => shared.insert(Ground::start(&[], args.mesh).await?),
+        None => shared.insert(Ground::start(&[], args).await?),
     };
     Ok(player::play(scenario, ground, http, args.transport).await)
 }

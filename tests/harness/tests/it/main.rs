@@ -1,2 +1,5 @@
-//! Tests of the whole stack, in one process.
+//! Tests of the whole tree and of the whole stack.
+mod migrations;
+mod people;
+mod servers;
 mod structure;

@@ -8,7 +8,7 @@ use tantivy::{
 };
 use uuid::Uuid;
 
-use super::{Fields, Opened, writer};
+use super::{Fields, writer};
 use crate::{article::hex, error::Error};
 
 /// Counts up when passages or their terms are made in another way: older indexes are then built anew.
@@ -40,24 +40,29 @@ fn schema() -> (Schema, Fields) {
 
 /// What is noted in the index with every commit: the generation, and what its terms were made with.
 pub(super) fn payload(generation: Uuid) -> String {
+    format!("{generation} {}", maker())
+}
+
+/// What terms are made with.
+fn maker() -> String {
     let tables = Sha256::new()
         .chain_update(include_str!("../../synonyms.txt"))
         .chain_update(include_str!("../../stopwords.txt"))
         .finalize();
-    format!("{generation} {FORMAT} {}", &hex(&tables)[..16])
+    format!("{FORMAT} {}", &hex(&tables)[..16])
 }
 
-pub(super) fn open(
-    folder: &Path,
-    expected: Option<Uuid>,
-    new_generation: Uuid,
-) -> Result<(Index, Fields, Opened), Error> {
+/// The index of the folder, or a new one in its place, and its generation.
+pub(super) fn open(folder: &Path, new_generation: Uuid) -> Result<(Index, Fields, Uuid), Error> {
     let shown = folder.display();
     let (schema, fields) = schema();
-    match (existing(folder, &schema, expected), expected) {
-        (Ok(index), _) => return Ok((index, fields, Opened::Kept)),
-        (Err(_), None) => {}
-        (Err(why), Some(_)) => tracing::warn!(folder = %shown, why, "the search index is built anew from the articles"),
+    if folder.join("meta.json").exists() {
+        match existing(folder, &schema) {
+            Ok((index, generation)) => return Ok((index, fields, generation)),
+            Err(why) => {
+                tracing::warn!(folder = %shown, why, "the search index is built anew from the articles");
+            }
+        }
     }
     let unwritable = |e: std::io::Error| {
         Error::Index(format!("cannot write to the index folder {shown}: {e}; choose another with stores.index"))
@@ -74,29 +79,25 @@ pub(super) fn open(
         Ok(index)
     });
     let index = made.map_err(|e| Error::Index(format!("cannot make an index in {shown}: {e}")))?;
-    Ok((index, fields, Opened::New(new_generation)))
+    Ok((index, fields, new_generation))
 }
 
-fn existing(folder: &Path, schema: &Schema, expected: Option<Uuid>) -> Result<Index, String> {
-    let expected = expected.ok_or("none was made yet")?;
-    if !folder.join("meta.json").exists() {
-        return Err("it is missing".to_owned());
-    }
+fn existing(folder: &Path, schema: &Schema) -> Result<(Index, Uuid), String> {
     let damaged = |e: tantivy::TantivyError| format!("it is damaged: {e}");
     let index = Index::open_in_dir(folder).map_err(damaged)?;
     if index.schema() != *schema {
         return Err("it was made by another version".to_owned());
     }
-    let metas = index.load_metas().map_err(damaged)?;
-    if metas.payload.as_deref() != Some(payload(expected).as_str()) {
-        return Err("it belongs to other articles or was made by another version".to_owned());
-    }
+    let payload = index.load_metas().map_err(damaged)?.payload.unwrap_or_default();
+    let generation = payload.split_once(' ').filter(|(_, by)| *by == maker());
+    let generation = generation.and_then(|(generation, _)| Uuid::try_parse(generation).ok());
+    let generation = generation.ok_or("it was made by another version")?;
     let broken = index.validate_checksum().map_err(damaged)?;
     if !broken.is_empty() {
         return Err(format!("it is damaged: {} files are not as they were written", broken.len()));
     }
     index.reader().map_err(damaged)?;
-    Ok(index)
+    Ok((index, generation))
 }
 
 /// Removes the files of an index and nothing else: the folder is the user's choice and may hold other things.

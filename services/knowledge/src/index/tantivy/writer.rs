@@ -10,6 +10,7 @@ use std::{
 
 use tantivy::{
     Index, IndexReader, IndexWriter, TantivyDocument, Term,
+    query::AllQuery,
     tokenizer::{PreTokenizedString, Token},
 };
 use tokio::sync::oneshot;
@@ -27,9 +28,16 @@ pub(super) const HEAP: usize = 15_000_000;
 /// After so long without work the writer's memory is given back.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// Changes, and who waits for them.
+/// What is to be written.
+pub(super) enum Work {
+    Change(Vec<Change>),
+    /// Nothing stays, and what comes is of this generation.
+    Restart(Uuid),
+}
+
+/// Work, and who waits for it.
 pub(super) struct Command {
-    pub(super) changes: Vec<Change>,
+    pub(super) work: Work,
     pub(super) done: oneshot::Sender<Result<(), Error>>,
 }
 
@@ -40,12 +48,12 @@ pub(super) fn start(
     generation: Uuid,
 ) -> Result<(Sender<Command>, JoinHandle<()>), Error> {
     let (commands, inbox) = channel();
-    let work = Work { index, fields, reader, generation, writer: None };
-    let thread = std::thread::Builder::new().name("index-writer".to_owned()).spawn(move || work.run(&inbox));
+    let writer = Writer { index, fields, reader, generation, writer: None };
+    let thread = std::thread::Builder::new().name("index-writer".to_owned()).spawn(move || writer.run(&inbox));
     Ok((commands, thread.map_err(|e| Error::Index(format!("cannot start the index writer: {e}")))?))
 }
 
-struct Work {
+struct Writer {
     index: Index,
     fields: Fields,
     reader: IndexReader,
@@ -53,7 +61,7 @@ struct Work {
     writer: Option<IndexWriter>,
 }
 
-impl Work {
+impl Writer {
     fn run(mut self, inbox: &Receiver<Command>) {
         loop {
             let first = if self.writer.is_some() {
@@ -76,33 +84,32 @@ impl Work {
         }
     }
 
-    fn serve(&mut self, mut commands: Vec<Command>) {
-        let changes: Vec<Change> = commands.iter_mut().flat_map(|c| std::mem::take(&mut c.changes)).collect();
-        let result = self.apply(&changes).map_err(|e| failed(e).to_string());
+    fn serve(&mut self, commands: Vec<Command>) {
+        let (work, waiting): (Vec<Work>, Vec<_>) = commands.into_iter().map(|c| (c.work, c.done)).unzip();
+        let before = self.generation;
+        let result = self.apply(work).map_err(|e| failed(e).to_string());
         if result.is_err() {
             // Its state is unknown: the next one starts from what was committed.
             self.writer = None;
+            self.generation = before;
         }
-        for command in commands {
+        for done in waiting {
             // Nobody waits any more: their deadline passed. The change is made all the same.
-            let _ = command.done.send(result.clone().map_err(Error::Index));
+            let _ = done.send(result.clone().map_err(Error::Index));
         }
     }
 
-    fn apply(&mut self, changes: &[Change]) -> tantivy::Result<()> {
+    fn apply(&mut self, work: Vec<Work>) -> tantivy::Result<()> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.index.writer_with_num_threads(1, HEAP)?,
         };
-        for change in changes {
-            let (org, article) = match change {
-                Change::Put(document) => (document.org, document.article),
-                Change::Remove { org, article } => (*org, *article),
-            };
-            writer.delete_term(Term::from_field_text(self.fields.key, &key(org, article)));
-            if let Change::Put(document) = change {
-                for passage in documents(self.fields, document) {
-                    writer.add_document(passage)?;
+        for work in work {
+            match work {
+                Work::Change(changes) => changes.iter().try_for_each(|change| self.change(&writer, change))?,
+                Work::Restart(generation) => {
+                    writer.delete_query(Box::new(AllQuery))?;
+                    self.generation = generation;
                 }
             }
         }
@@ -111,6 +118,20 @@ impl Work {
         commit.commit()?;
         self.reader.reload()?;
         self.writer = Some(writer);
+        Ok(())
+    }
+
+    fn change(&self, writer: &IndexWriter, change: &Change) -> tantivy::Result<()> {
+        let (org, article) = match change {
+            Change::Put(document) => (document.org, document.article),
+            Change::Remove { org, article } => (*org, *article),
+        };
+        writer.delete_term(Term::from_field_text(self.fields.key, &key(org, article)));
+        if let Change::Put(document) = change {
+            for passage in documents(self.fields, document) {
+                writer.add_document(passage)?;
+            }
+        }
         Ok(())
     }
 

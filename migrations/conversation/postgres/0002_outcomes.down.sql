@@ -1,0 +1,4 @@
+DROP FUNCTION refresh_conversation_metrics(timestamptz);
+DROP TABLE intent_patterns;
+DROP TABLE conversation_metrics;
+DROP TABLE outcomes;

@@ -1,0 +1,12 @@
+DROP FUNCTION create_monthly_partition(TIMESTAMPTZ);
+DROP TABLE activity_log;
+DROP TABLE activity_heads;
+DROP TABLE reset_tokens;
+DROP TABLE refresh_tokens;
+DROP TABLE credentials;
+DROP TABLE person_keys;
+DROP TABLE users;
+DROP TABLE organizations;
+DROP TABLE duties;
+DROP TABLE sign_in_failures;
+DROP TABLE keys;

@@ -1,0 +1,10 @@
+DROP FUNCTION create_monthly_partition(TIMESTAMPTZ);
+DROP TABLE activity_log;
+DROP TABLE activity_heads;
+DROP TABLE requests;
+DROP TABLE knowledge_entries;
+DROP FUNCTION refuse_to_edit_a_version();
+DROP TABLE articles;
+DROP FUNCTION put_indexes_behind();
+DROP TABLE index_behind;
+DROP TABLE index_generations;

@@ -1,0 +1,2 @@
+DROP TABLE index_keys;
+DROP TABLE deliveries;

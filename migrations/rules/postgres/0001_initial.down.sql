@@ -1,0 +1,2 @@
+DROP TABLE activation;
+DROP FUNCTION refuse_to_edit_history();

@@ -1,0 +1,10 @@
+DROP TABLE replay_events;
+DROP TABLE replay_positions;
+DROP TABLE changes;
+DROP TABLE orders;
+DROP TABLE comments;
+DROP TABLE cases;
+DROP TABLE contacts;
+DROP TABLE accounts;
+DROP TABLE counters;
+DROP TABLE person_keys;
