@@ -85,11 +85,14 @@ pub fn run(tier: Tier) -> Result {
 }
 
 fn release() -> Result {
+    // What the Kafka client is built with.
+    need("make", &["make", "g++", "zlib1g-dev"])?;
     run_cargo(&[&["build", "--release", "--quiet", "--package", "switchboard"], DRIVERS.as_slice()].concat())
 }
 
 /// Every test, and none may skip a server.
 fn suites_on_servers() -> Result {
+    need("make", &["make", "g++", "zlib1g-dev"])?;
     let mut tests = command("cargo", &[&["test", "--workspace", "--quiet"], DRIVERS.as_slice()].concat());
     tests.env("SWITCHBOARD_TEST_SERVERS", "required").envs(backends::ensure(&SERVERS)?);
     crate::shell::run(tests)

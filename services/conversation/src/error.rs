@@ -92,6 +92,9 @@ impl From<Error> for Fault {
             }
             Error::Forbidden(why) => (Reason::PermissionDenied, (*why).into()),
             Error::Contended => (Reason::Unavailable, "Too many writers at once. Try again.".into()),
+            Error::Store(sqlx::Error::PoolTimedOut) => {
+                (Reason::Overloaded, "The data store has more to do than it can. Try again in a second.".into())
+            }
             Error::Store(_) => (Reason::StoreFailed, "The data store is not available right now. Try again.".into()),
             Error::Unreadable(_) | Error::Sealed(_) | Error::LogBroken(_) => {
                 (Reason::Internal, "Something went wrong on our side. The trace id finds it in the log.".into())
