@@ -57,7 +57,8 @@ pub struct Relay {
     pub keep: Duration,
     /// What is measured.
     pub figures: Figures,
-    holder: Uuid,
+    /// This replica, as it holds duties.
+    pub holder: Uuid,
     /// Which sinks failed last, so that an outage is told once and not at every look.
     down: [AtomicBool; SINKS.len()],
     /// Set once the session store was looked at.

@@ -56,7 +56,7 @@ pub async fn work(engine: Arc<Engine>, shutdown: Shutdown) {
         every("bus", TICK, &engine, &shutdown, |e| Box::pin(async move { e.relay.carry(Sink::Bus).await })),
         every("sessions", TICK, &engine, &shutdown, |e| Box::pin(async move { e.relay.carry(Sink::Sessions).await })),
         every("outcomes", TICK, &engine, &shutdown, |e| Box::pin(async move { e.relay.carry(Sink::Outcomes).await })),
-        alone("erasures", TICK, &engine, &shutdown, |e| Box::pin(async move { e.erasures().await })),
+        every("erasures", TICK, &engine, &shutdown, |e| Box::pin(async move { e.erasures().await })),
         alone("retention", RETENTION, &engine, &shutdown, |e| Box::pin(async move { e.retention().await })),
         alone("keys", UPKEEP, &engine, &shutdown, |e| Box::pin(async move { e.upkeep().await })),
         every("backlog", MEASURE, &engine, &shutdown, |e| Box::pin(async move { e.relay.measure().await })),
@@ -99,16 +99,12 @@ async fn alone<D>(what: &'static str, tick: Duration, engine: &Arc<Engine>, shut
 where
     D: Fn(Arc<Engine>) -> BoxFuture<'static, Result<(), Error>> + Send + Sync + Clone + 'static,
 {
-    let holder = Uuid::now_v7();
     every(what, tick, engine, shutdown, |e| {
         let duty = duty.clone();
-        Box::pin(async move {
-            let (now, until) = (e.clock.now(), e.from_now(LEASE));
-            if e.store.claim_duty(what, holder, now, until).await? { duty(e).await } else { Ok(()) }
-        })
+        Box::pin(async move { if e.is_ours(what).await? { duty(e).await } else { Ok(()) } })
     })
     .await;
-    if let Err(error) = engine.store.release_duty(what, holder).await {
+    if let Err(error) = engine.store.release_duty(what, engine.relay.holder).await {
         tracing::debug!(what, reason = Fault::from(error).name(), "a duty runs out by itself");
     }
 }
@@ -121,6 +117,11 @@ fn one(what: &'static str, id: Uuid, result: Result<(), Error>) {
 }
 
 impl Engine {
+    /// Takes a duty, or keeps it: true if it is this replica's for a while. It writes: ask only when there is work.
+    pub(crate) async fn is_ours(&self, duty: &str) -> Result<bool, Error> {
+        self.store.claim_duty(duty, self.relay.holder, self.clock.now(), self.from_now(LEASE)).await
+    }
+
     /// What the store needs now and then.
     async fn upkeep(self: &Arc<Self>) -> Result<(), Error> {
         self.store.prepare_audit(self.clock.now()).await?;
