@@ -40,6 +40,7 @@ struct Inner {
     client: Client,
     link: Arc<watch::Sender<Option<Link>>>,
     up: Gauge,
+    answer: Duration,
     _keeper: DropGuard,
 }
 
@@ -71,6 +72,12 @@ impl Redis {
     /// Takes a URL as `stores.cache` has it, and begins to connect. Does not wait: whether Redis is there shows when it is used.
     /// A CA and a certificate of ours are named as Python's clients name them: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`.
     pub fn open(url: &Secret) -> Result<Self, StartError> {
+        Redis::patient(url, ANSWER)
+    }
+
+    /// As [`Redis::open`], with another bound than [`ANSWER`]: for work that nobody waits for, and for suites whose subject
+    /// is what Redis does and not how soon.
+    pub fn patient(url: &Secret, answer: Duration) -> Result<Self, StartError> {
         let how = "write redis://USER:PASSWORD@HOST:PORT/DATABASE, or rediss:// for TLS";
         let wrong = |why: &str| StartError::Other(format!("stores.cache {why}; {how}"));
         let info = url.expose().into_connection_info().map_err(|_| wrong("is not a URL of Redis"))?;
@@ -88,9 +95,9 @@ impl Redis {
         };
         let client = client.map_err(|_| wrong("cannot be used"))?;
         let (link, up, end) = (Arc::new(watch::channel(None).0), Gauge::default(), CancellationToken::new());
-        let keeper = keep(client.clone(), link.clone(), up.clone());
+        let keeper = keep(client.clone(), answer, link.clone(), up.clone());
         tokio::spawn(end.clone().run_until_cancelled_owned(keeper));
-        Ok(Redis(Arc::new(Inner { client, link, up, _keeper: end.drop_guard() })))
+        Ok(Redis(Arc::new(Inner { client, link, up, answer, _keeper: end.drop_guard() })))
     }
 
     /// Shows in the service's metrics whether Redis answers.
@@ -122,14 +129,14 @@ impl Redis {
         let _ = self.0.link.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Runs commands within [`ANSWER`]. A Redis that fails once is not asked again before it was reached anew, which happens
+    /// Runs commands, each within its bound. A Redis that fails once is not asked again before it was reached anew, which happens
     /// beside all callers: however many there are, it costs each at most one wait.
     pub async fn run<T, F>(&self, work: impl FnOnce(MultiplexedConnection) -> F) -> Result<T, NoAnswer>
     where
         F: Future<Output = RedisResult<T>>,
     {
         let link = self.0.link.borrow().clone().ok_or(NoAnswer::Away)?;
-        let failed = match timeout(ANSWER, work(link.connection)).await {
+        let failed = match timeout(self.0.answer, work(link.connection)).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) if !is_broken(&error) => {
                 return Err(NoAnswer::Refused(error.code().unwrap_or(error.category()).to_owned()));
@@ -150,7 +157,7 @@ impl Redis {
             sink.subscribe(channel).await?;
             Ok::<_, RedisError>(Subscription { _sink: sink, stream })
         };
-        match timeout(CONNECT, subscribe).await {
+        match timeout(CONNECT.max(self.0.answer), subscribe).await {
             Ok(Ok(subscription)) => Ok(subscription),
             Ok(Err(error)) if !is_broken(&error) => {
                 Err(NoAnswer::Refused(error.code().unwrap_or(error.category()).to_owned()))
@@ -222,11 +229,11 @@ fn lose(link: &watch::Sender<Option<Link>>, number: u64) -> bool {
 }
 
 /// Keeps a connection: makes it, waits until it is given up, makes the next.
-async fn keep(client: Client, link: Arc<watch::Sender<Option<Link>>>, up: Gauge) {
+async fn keep(client: Client, answer: Duration, link: Arc<watch::Sender<Option<Link>>>, up: Gauge) {
     let place = client.get_connection_info().addr().to_string();
     let (mut pause, mut told) = (AGAIN.0, false);
     for number in 1.. {
-        match connect(&client, number, Arc::downgrade(&link)).await {
+        match connect(&client, answer, number, Arc::downgrade(&link)).await {
             Ok(connection) => {
                 if told {
                     tracing::info!(redis = place, "Redis is back");
@@ -256,11 +263,13 @@ async fn keep(client: Client, link: Arc<watch::Sender<Option<Link>>>, up: Gauge)
 
 async fn connect(
     client: &Client,
+    answer: Duration,
     number: u64,
     link: Weak<watch::Sender<Option<Link>>>,
 ) -> RedisResult<MultiplexedConnection> {
-    let mut config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(CONNECT));
+    // Its own bound must not cut short what a caller is ready to wait.
+    let bound = Some(CONNECT.max(answer));
+    let mut config = AsyncConnectionConfig::new().set_connection_timeout(bound).set_response_timeout(bound);
     if client.get_connection_info().redis_settings().protocol().supports_resp3() {
         config = config.set_push_sender(move |push: PushInfo| {
             if let Some(link) = link.upgrade().filter(|_| push.kind == PushKind::Disconnection) {

@@ -32,6 +32,8 @@ impl Shared {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::Duration;
+
     use switchboard_runtime::Secret;
     use switchboard_testkit::servers;
 
@@ -40,8 +42,9 @@ pub(crate) mod tests {
     impl Shared {
         /// A Redis of a test, once it answers.
         pub(crate) async fn at(url: &Secret) -> Self {
-            let server = Redis::open(url).expect("a URL");
-            let up = tokio::time::timeout(std::time::Duration::from_secs(30), server.until_up());
+            // How soon Redis answers is not what these tests are about: a busy machine may take its time.
+            let server = Redis::patient(url, Duration::from_secs(5)).expect("a URL");
+            let up = tokio::time::timeout(Duration::from_secs(30), server.until_up());
             up.await.expect("Redis answers");
             Shared { server, vault: servers::vault() }
         }

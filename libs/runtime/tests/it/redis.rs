@@ -37,7 +37,7 @@ async fn until_away(redis: &Redis) {
 #[tokio::test]
 async fn one_that_comes_late_is_used_when_it_is_there() {
     let Some(mut server) = PrivateRedis::new() else { return };
-    let redis = Redis::open(&server.url()).expect("a good URL");
+    let redis = Redis::patient(&server.url(), PATIENCE).expect("a good URL");
     assert_eq!(set(&redis, "x").await, Err(NoAnswer::Away), "nobody waits for it");
     server.start().await;
     within(redis.until_up()).await;
@@ -61,13 +61,18 @@ async fn one_that_is_paused_costs_one_wait_and_not_one_for_each() {
     assert!(since.elapsed() < 100 * ANSWER, "a thousand more would have taken {:?}", 1000 * ANSWER);
     server.resume();
     within(redis.until_up()).await;
-    within(set(&redis, "x")).await.expect("is back");
+    within(async {
+        while set(&redis, "x").await.is_err() {
+            redis.until_up().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn one_that_restarts_is_found_again_also_when_idle() {
     let Some(mut server) = PrivateRedis::started().await else { return };
-    let redis = Redis::open(&server.url()).expect("a good URL");
+    let redis = Redis::patient(&server.url(), PATIENCE).expect("a good URL");
     within(redis.until_up()).await;
     server.stop();
     // Nobody asks anything: the connection itself tells.
@@ -86,7 +91,7 @@ async fn one_that_restarts_is_found_again_also_when_idle() {
 async fn an_older_protocol_is_spoken_where_it_is_asked_for() {
     let Some(mut server) = PrivateRedis::started().await else { return };
     let url = Secret::new(format!("{}?protocol=resp2", server.url().expose()));
-    let redis = Redis::open(&url).expect("a good URL");
+    let redis = Redis::patient(&url, PATIENCE).expect("a good URL");
     within(redis.until_up()).await;
     set(&redis, "x").await.expect("is there");
     server.stop();
@@ -102,8 +107,8 @@ async fn what_it_refuses_is_told_and_does_not_cost_the_connection() {
     let mut server = server.with(&["--requirepass", "hunter2"]);
     server.start().await;
     let url = |password: &str| Secret::new(format!("redis://:{password}@127.0.0.1:{}/0", server.port()));
-    let stranger = Redis::open(&url("wrong")).expect("a good URL");
-    let redis = Redis::open(&url("hunter2")).expect("a good URL");
+    let stranger = Redis::patient(&url("wrong"), PATIENCE).expect("a good URL");
+    let redis = Redis::patient(&url("hunter2"), PATIENCE).expect("a good URL");
     within(redis.until_up()).await;
     let odd: Result<(), NoAnswer> =
         redis.run(async |mut connection| redis::cmd("SET").arg("key").exec_async(&mut connection).await).await;
@@ -117,7 +122,7 @@ async fn what_it_refuses_is_told_and_does_not_cost_the_connection() {
 #[tokio::test]
 async fn a_subscription_hears_what_is_published_and_ends_with_its_connection() {
     let Some(mut server) = PrivateRedis::started().await else { return };
-    let redis = Redis::open(&server.url()).expect("a good URL");
+    let redis = Redis::patient(&server.url(), PATIENCE).expect("a good URL");
     within(redis.until_up()).await;
     let mut heard = within(redis.subscribe("news")).await.expect("listens");
     for message in ["one", "two"] {
@@ -164,7 +169,7 @@ async fn tls_is_spoken_with_a_server_whose_certificate_is_trusted() {
         server.with(&["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &certificate]);
     server.start().await;
     let url = format!("rediss://127.0.0.1:{port}/0");
-    let stranger = Redis::open(&Secret::new(&url)).expect("a good URL");
+    let stranger = Redis::patient(&Secret::new(&url), PATIENCE).expect("a good URL");
     // What a process trusts is in its environment.
     let child = std::process::Command::new(std::env::current_exe().expect("is a program"))
         .args(["redis::a_process_that_trusts_the_server", "--exact", "--ignored"])
@@ -179,7 +184,7 @@ async fn tls_is_spoken_with_a_server_whose_certificate_is_trusted() {
 #[tokio::test]
 #[ignore = "the test above runs it in a process of its own"]
 async fn a_process_that_trusts_the_server() {
-    let redis = Redis::open(&Secret::new(std::env::var(TLS_AT).expect("is set"))).expect("a good URL");
+    let redis = Redis::patient(&Secret::new(std::env::var(TLS_AT).expect("is set")), PATIENCE).expect("a good URL");
     within(redis.until_up()).await;
     set(&redis, "x").await.expect("is there");
     within(redis.subscribe("news")).await.expect("listens");

@@ -174,7 +174,7 @@ async fn redis(certificate: &Certificate, ca: &Path, asks_for_ours: &str) -> Opt
 }
 
 async fn answers(url: &Secret) {
-    let redis = Redis::open(url).expect("opens");
+    let redis = Redis::patient(url, PATIENCE).expect("opens");
     timeout(PATIENCE, redis.until_up()).await.expect("is reached");
     let mut listening = redis.subscribe("news").await.expect("subscribes");
     let publish = |mut c: redis::aio::MultiplexedConnection| async move {

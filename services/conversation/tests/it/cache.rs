@@ -21,7 +21,7 @@ use tempfile::tempdir;
 use uuid::Uuid;
 
 use crate::{
-    fanout::{channel, redis_at, within},
+    fanout::{PATIENCE, channel, redis_at, within},
     grpc::served,
     rig::{Rig, Say, caller, incoming},
     store::plant::row,
@@ -162,7 +162,7 @@ async fn a_spoilt_value_is_not_there_and_is_removed_and_counted() {
 #[tokio::test]
 async fn a_cache_that_is_away_has_nothing_and_takes_nothing() {
     let Some(mut server) = PrivateRedis::new() else { return };
-    let redis = Redis::open(&server.url()).expect("a good URL");
+    let redis = Redis::patient(&server.url(), PATIENCE).expect("a good URL");
     let cache = RedisCache::new(redis.clone(), servers::vault());
     let row = person(Uuid::now_v7());
     cache.put(row.clone());

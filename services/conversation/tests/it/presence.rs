@@ -7,7 +7,7 @@ use switchboard_runtime::redis::Redis;
 use switchboard_testkit::{redis::PrivateRedis, servers};
 use uuid::Uuid;
 
-use crate::fanout::{redis_at, within};
+use crate::fanout::{PATIENCE, redis_at, within};
 
 fn types(who: Who, typing: bool) -> Sign {
     Sign { who, typing, read_seq: 0 }
@@ -61,7 +61,7 @@ async fn the_laws_hold_on_redis() {
 #[tokio::test]
 async fn lifetimes_end_in_redis_and_without_redis_nobody_is_there() {
     let Some(mut server) = PrivateRedis::new() else { return };
-    let redis = Redis::open(&server.url()).expect("a good URL");
+    let redis = Redis::patient(&server.url(), PATIENCE).expect("a good URL");
     let presence = RedisPresence::new(redis.clone());
     let (org, id) = (Uuid::now_v7(), Uuid::now_v7());
     presence.note(org, id, types(Who::User, true)).await;
