@@ -6,7 +6,9 @@
 //!    length of passages is shared, which moves scores by a few hundredths at most.
 //! 3. Internal passages are found only if they are asked for; expired ones never.
 //! 4. Putting an article again replaces all its passages.
-//! 5. An index has a generation. While it stays, nothing that was put is lost, whatever ends the process; after
+//! 5. A passage that is near by its vector is found without a shared word, under the same rules as any other; every hit tells
+//!    its cosine. A vector of another width than the index's is refused, and nothing of its change is done.
+//! 6. An index has a generation. While it stays, nothing that was put is lost, whatever ends the process; after
 //!    [`Index::restart`], and after a loss, it is another one and the index is empty.
 //!
 //! An index is derived: it may be lost and is then built again from the store.
@@ -73,7 +75,12 @@ pub struct Document {
     pub expires: Option<Timestamp>,
     /// Its passages; the first is the lead.
     pub passages: Vec<Passage>,
+    /// A unit vector for each passage; empty without an encoder.
+    pub vectors: Vec<Vector>,
 }
+
+/// A unit vector of an encoder.
+pub type Vector = Arc<[f32]>;
 
 impl Document {
     /// Makes the passages of an article.
@@ -93,7 +100,14 @@ impl Document {
             language: content.language.clone(),
         };
         let passages = chunks(&content.title, &content.body).into_iter().map(passage).collect();
-        Document { org, article: article.id, internal: content.internal, expires: content.expires, passages }
+        Document {
+            org,
+            article: article.id,
+            internal: content.internal,
+            expires: content.expires,
+            passages,
+            vectors: vec![],
+        }
     }
 }
 
@@ -118,20 +132,22 @@ pub struct Query {
     pub org: Uuid,
     /// What the question is about.
     pub concepts: Vec<Concept>,
+    /// The question as a unit vector of the encoder that made those of the passages; none: only words count.
+    pub vector: Option<Vector>,
     /// Internal passages too.
     pub internal: bool,
     /// What expires by then is not found.
     pub now: Timestamp,
     /// Articles whose passages are wanted whatever the words.
     pub pinned: Vec<Uuid>,
-    /// At most so many passages by words.
+    /// At most so many passages by words, and as many by their vectors.
     pub candidates: usize,
 }
 
 /// What was found, and the numbers to judge it by.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// Passages, best first by BM25.
+    /// Passages: by words, best first by BM25; then those that are near by their vectors only; then pinned ones.
     pub hits: Vec<Hit>,
     /// How many articles of the organization were looked at.
     pub articles: u64,
@@ -146,8 +162,10 @@ pub struct Found {
 pub struct Hit {
     /// The passage with its terms.
     pub passage: Arc<Analyzed>,
-    /// BM25 over its fields; 0 if only pinned.
+    /// BM25 over its fields; 0 if it shares no word.
     pub bm25: f32,
+    /// Cosine with the question, whatever it was found by; none if one of them has no vector.
+    pub cosine: Option<f32>,
 }
 
 /// A passage and its terms by field, each list sorted.

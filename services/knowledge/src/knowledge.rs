@@ -243,6 +243,7 @@ impl Knowledge {
         let query = Query {
             org,
             concepts,
+            vector: None,
             internal: question.internal,
             now: self.clock.now(),
             pinned: linked.keys().copied().collect(),

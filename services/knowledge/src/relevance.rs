@@ -293,7 +293,7 @@ mod tests {
             tags: vec![],
             language: "en".into(),
         };
-        Hit { passage: Arc::new(Analyzed::new(passage)), bm25 }
+        Hit { passage: Arc::new(Analyzed::new(passage)), bm25, cosine: None }
     }
 
     fn found(question: &str, frequencies: &[u64], hits: Vec<Hit>) -> Found {

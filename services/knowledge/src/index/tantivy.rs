@@ -200,7 +200,9 @@ impl Shared {
                 places.push((0.0, place));
             }
         }
-        let hits = places.into_iter().map(|(bm25, place)| Ok(Hit { passage: self.passage(searcher, place)?, bm25 }));
+        let hits = places
+            .into_iter()
+            .map(|(bm25, place)| Ok(Hit { passage: self.passage(searcher, place)?, bm25, cosine: None }));
         Ok(Found { hits: hits.collect::<tantivy::Result<_>>()?, articles, concepts, frequencies })
     }
 

@@ -203,6 +203,7 @@ async fn an_index_keeps_its_generation_with_what_was_put_until_it_is_restarted()
         let query = Query {
             org: ORG,
             concepts: switchboard_knowledge::analysis::concepts("zebra", "en"),
+            vector: None,
             internal: false,
             now: common::start(),
             pinned: vec![],
